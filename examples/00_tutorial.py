@@ -11,6 +11,8 @@ schools, 2.9 between the classes of a school and 1 between pupils, and the trait
 :doc:`/guide/tutorial` is a one-page overview of these models.
 """
 
+# sphinx_gallery_thumbnail_number = 2
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd

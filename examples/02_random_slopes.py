@@ -25,10 +25,10 @@ models = {
 # %%
 # Parallel lines, and lines that fan out. The bands are 95% confidence intervals for a person's
 # mean; the dashed line is the prediction for a new person.
-figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True, layout="constrained")
-for ax, (name, model) in zip(axes, models.items(), strict=True):
+for name, model in models.items():
+    figure, ax = plt.subplots(figsize=(5, 4), layout="constrained")
     PredictionDisplay.from_estimator(model, X, "Days", levels=["308", "335", "337"], ax=ax)
-    ax.set_title(name)
+    ax.set(title=name, ylim=(180, 480))
 plt.show()
 
 # %%

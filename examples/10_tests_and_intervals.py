@@ -8,6 +8,8 @@ results of R's lmerTest and lme4.
 See also :doc:`/guide/inference` and :doc:`/guide/intervals`.
 """
 
+# sphinx_gallery_thumbnail_number = 3
+
 import matplotlib.pyplot as plt
 
 from skmixed import lmer

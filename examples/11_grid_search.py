@@ -8,6 +8,8 @@ best choice depends on whether known or new shops are to be predicted, and the f
 See also :doc:`/guide/cross_validation` and :doc:`/guide/groups`.
 """
 
+# sphinx_gallery_thumbnail_number = 2
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd

@@ -66,16 +66,17 @@ print(f"predicted, averaged over branches: {model.predict_proba(later)[:, 1].mea
 print(f"predicted, at an average branch: {typical.predict_proba(later)[:, 1].mean():.3f}")
 
 # %%
-# Left: the observed proportion of each branch and its predicted probability, shrunk towards the
-# average, most where all or no loans were renewed. Right: probability by age of the book, for an
+# First: the observed proportion of each branch and its predicted probability, shrunk towards the
+# average, most where all or no loans were renewed. Second: probability by age of the book, for an
 # average branch and averaged over branches.
 shares = y.astype(float)
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+figure, left = plt.subplots(figsize=(4.5, 4), layout="constrained")
 probability = model.predict_proba(X)[:, 1]
 by_branch = pd.DataFrame({"share": shares, "p": probability}).groupby(X["branch"]).mean()
 left.plot([0, 1], [0, 1], color="0.8")
 left.scatter(by_branch["share"], by_branch["p"], s=15)
 left.set(xlabel="proportion renewed", ylabel="mean probability", title="branches")
+figure, right = plt.subplots(figsize=(4.5, 4), layout="constrained")
 ages = pd.DataFrame({"reminded": 1, "age": np.linspace(0.0, 20.0, 50), "branch": -1})
 right.plot(ages["age"], model.predict_proba(ages)[:, 1], label="averaged over branches")
 right.plot(ages["age"], typical.predict_proba(ages)[:, 1], "--", label="average branch")

@@ -55,13 +55,14 @@ typical = MixedGeneralizedRegressor(
 print("the same, with random effects of zero for the new one:", typical.predict(rows).round(1))
 
 # %%
-# Left: true and estimated effects of the machines. Right: variance of the counts by their mean,
+# First: true and estimated effects of the machines. Second: variance of the counts by their mean,
 # compared with the two families.
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+figure, left = plt.subplots(figsize=(4.5, 4), layout="constrained")
 found = counts.random_effects_["machine"]["(Intercept)"]
 left.plot([-1.5, 1.5], [-1.5, 1.5], color="0.8")
 left.scatter(machine_effect, found, s=15)
 left.set(xlabel="true effect", ylabel="estimate", title="machines, log rate")
+figure, right = plt.subplots(figsize=(4.5, 4), layout="constrained")
 mean = counts.predict(X)
 bins = pd.qcut(mean, 12)
 groups = pd.DataFrame({"mean": mean, "square": (stops - mean) ** 2}).groupby(bins, observed=True)

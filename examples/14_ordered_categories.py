@@ -40,12 +40,13 @@ print(model.predict_proba(rows).round(2))
 print("expected stars:", (model.predict_proba(rows) @ model.classes_).round(2))
 
 # %%
-# Left: predicted stars of a new hotel by noise. Right: true and estimated effects of the hotels.
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+# First: predicted stars of a new hotel by noise. Second: true and estimated effects of the hotels.
+figure, left = plt.subplots(figsize=(4.5, 4), layout="constrained")
 grid = pd.DataFrame({"noise": np.linspace(0.0, 1.0, 50), "hotel": -1})
 left.stackplot(grid["noise"], model.predict_proba(grid).T, labels=model.classes_)
 left.set(xlabel="noise", ylabel="probability", title="stars of a new hotel", ylim=(0.0, 1.0))
 left.legend(loc="lower left")
+figure, right = plt.subplots(figsize=(4.5, 4), layout="constrained")
 found = model.random_effects_["hotel"]["(Intercept)"]
 right.plot([-3.0, 3.0], [-3.0, 3.0], color="0.8")
 right.scatter(hotel_effect, found, s=15)

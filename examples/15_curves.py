@@ -9,6 +9,8 @@ noise. REML estimates how smooth both are, so that there is nothing to tune.
 See also :doc:`/guide/curves`.
 """
 
+# sphinx_gallery_thumbnail_number = 2
+
 # %%
 # The data
 # --------

@@ -42,17 +42,18 @@ print(compare_models(ar1, unequal, names=["one variance", "several"]))
 print(confidence_intervals(ar1))
 
 # %%
-# Left: correlations of random effects by distance, with the true ones. Right: two patients with
+# First: correlations of random effects by distance, with the true ones. Second: two patients with
 # their true course (dashed), the observed scores, and the predictions for all visits.
-figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
+figure, ax = plt.subplots(figsize=(5, 3.5), layout="constrained")
 distance = np.arange(n_visits)
 covariance = ar1.random_covariance_["patient"].to_numpy()
-axes[0].plot(distance, covariance[0] / covariance[0, 0], marker="o", label="AR(1)")
-axes[0].plot(distance, np.ones(n_visits), color="C1", label="intercept")
-axes[0].plot(distance, 0.85**distance, color="0.6", linestyle="--", label="true")
-axes[0].set(xlabel="visits apart", ylabel="correlation", ylim=(-0.05, 1.05))
-axes[0].legend()
-for panel, number in zip(axes[1:], (3, 7), strict=True):
+ax.plot(distance, covariance[0] / covariance[0, 0], marker="o", label="AR(1)")
+ax.plot(distance, np.ones(n_visits), color="C1", label="intercept")
+ax.plot(distance, 0.85**distance, color="0.6", linestyle="--", label="true")
+ax.set(xlabel="visits apart", ylabel="correlation", ylim=(-0.05, 1.05))
+ax.legend()
+for number in (3, 7):
+    figure, panel = plt.subplots(figsize=(5, 3.5), layout="constrained")
     rows = table[table["patient"] == number]
     known = seen[seen["patient"] == number]
     panel.plot(distance, 5.0 - 0.2 * distance + state[number], color="0.6", linestyle="--")
@@ -60,5 +61,5 @@ for panel, number in zip(axes[1:], (3, 7), strict=True):
     panel.plot(distance, intercept.predict(rows), color="C1", label="intercept")
     panel.scatter(known["visit"], known["score"], color="black", zorder=3)
     panel.set(xlabel="visit", ylabel="score", title=f"patient {number}")
-axes[1].legend()
+    panel.legend()
 plt.show()

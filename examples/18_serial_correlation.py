@@ -58,8 +58,8 @@ for weeks in (1, 4, 12):
 
 # %%
 # Forecasts for two shops with 90% prediction intervals.
-figure, axes = plt.subplots(1, 2, figsize=(9.0, 3.4), sharey=True, layout="constrained")
-for ax, shop in zip(axes, (3, 17), strict=True):
+for shop in (3, 17):
+    figure, ax = plt.subplots(figsize=(5, 3.5), layout="constrained")
     before = past[(past["shop"] == shop) & (past["week"] >= 24)]
     after = future[future["shop"] == shop].assign(promotion=0)
     ax.plot(before["week"], before["sales"] - 5.0 * before["promotion"], color="black", lw=1.0)
@@ -67,7 +67,6 @@ for ax, shop in zip(axes, (3, 17), strict=True):
         mean, low, high = serial.predict(after, interval=0.9, **settings).T
         ax.plot(after["week"], mean, color=color, label=label)
         ax.fill_between(after["week"], low, high, color=color, alpha=0.25, linewidth=0.0)
-    ax.set(title=f"shop {shop}", xlabel="week")
-axes[0].set_ylabel("sales without promotions")
-axes[0].legend(loc="upper left", fontsize="small")
+    ax.set(title=f"shop {shop}", xlabel="week", ylabel="sales without promotions")
+    ax.legend(loc="upper left", fontsize="small")
 plt.show()

@@ -40,8 +40,8 @@ for name, model in (("one variance", alike), ("by sex", by_sex)):
 # %%
 # Prediction intervals for a new measurement of a known child, by age.
 ages = np.linspace(8.0, 14.0, 25)
-figure, axes = plt.subplots(1, 2, figsize=(9.0, 3.6), sharey=True, layout="constrained")
-for ax, child, sex in zip(axes, ("F03", "M09"), ("Female", "Male"), strict=True):
+for child, sex in (("F03", "Female"), ("M09", "Male")):
+    figure, ax = plt.subplots(figsize=(4.5, 3.6), layout="constrained")
     rows = pd.DataFrame({"age": ages, "Sex": sex, "Subject": child})
     for color, model, label in (("C7", alike, "one variance"), ("C0", by_sex, "by sex")):
         low, high = model.predict_interval(rows, level=0.9).T
@@ -49,7 +49,7 @@ for ax, child, sex in zip(axes, ("F03", "M09"), ("Female", "Male"), strict=True)
         ax.plot(ages, model.predict(rows), color=color)
     own = teeth[teeth["Subject"] == child]
     ax.plot(own["age"], own["distance"], "o", color="black", markersize=4.0)
-    ax.set(title=f"{child}, {sex.lower()}", xlabel="age [years]")
-axes[0].set_ylabel("distance [mm]")
-axes[0].legend(loc="upper left", fontsize="small")
+    ax.set(title=f"{child}, {sex.lower()}", ylim=(17, 33))
+    ax.set(xlabel="age [years]", ylabel="distance [mm]")
+    ax.legend(loc="upper left", fontsize="small")
 plt.show()

@@ -37,18 +37,13 @@ parameters = draws.parameters
 effects = draws.effects("Subject", ["308", "309"])
 print("P(sd of slopes > 5):", (parameters["sd_Days|Subject"] > 5).mean().round(2))
 print("P(309 below 308):", (effects[:, :, 1, 1] < effects[:, :, 0, 1]).mean().round(2))
-figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
-axes[0].hist(parameters["Days"].ravel(), bins=60, density=True, alpha=0.6)
-axes[0].axvline(model.coef_[0], color="black", linestyle="--", label="REML")
-axes[0].set(xlabel="mean slope [ms per day]", ylabel="density")
-axes[0].legend()
-for panel, names in zip(axes[1:], (("(Intercept)", "Days"), ("Days", "(Intercept)")), strict=True):
-    values = parameters[f"sd_{names[0]}|Subject"].ravel()
-    panel.hist(values, bins=60, density=True, alpha=0.6)
-    place = ["(Intercept)", "Days"].index(names[0])
-    fitted = np.sqrt(model.random_covariance_["Subject"].to_numpy()[place, place])
-    panel.axvline(fitted, color="black", linestyle="--")
-    panel.set(xlabel=f"sd of {names[0]} between people")
+deviations = np.sqrt(np.diag(model.random_covariance_["Subject"]))
+for name, fitted in (("Days", model.coef_[0]), ("sd_Days|Subject", deviations[1])):
+    figure, ax = plt.subplots(figsize=(4.5, 3.4), layout="constrained")
+    ax.hist(parameters[name].ravel(), bins=60, density=True, alpha=0.6)
+    ax.axvline(fitted, color="black", linestyle="--", label="REML")
+    ax.set(xlabel=f"{name} [ms per day]", ylabel="density")
+    ax.legend()
 
 # %%
 # Posterior predictive checks simulate responses for the same days and people, and compare
@@ -56,11 +51,9 @@ for panel, names in zip(axes[1:], (("(Intercept)", "Days"), ("Days", "(Intercept
 # subject shows that some are steadier than that, and subject 332 is less steady.
 check = posterior_predictive_check(model, draws, X, y, by="Subject", random_state=0)
 print(check.to_frame().loc["sd"].sort_values("p_value").head(3).round(2))
-figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
-PredictiveCheckDisplay.from_estimator(
-    model, X, y, draws=draws, kind=["density", "max"], random_state=0, ax=axes[:2]
-)
-PredictiveCheckDisplay(check, response="Reaction").plot(axes[2], kind="sd")
+PredictiveCheckDisplay.from_estimator(model, X, y, draws=draws, kind="density", random_state=0)
+PredictiveCheckDisplay(check, response="Reaction").plot(kind="sd")
+plt.show()
 
 # %%
 # Leave-one-group-out cross-validation: how well are all days of a new subject predicted jointly?
@@ -86,25 +79,25 @@ priors = {
     "half-normal(1)": Prior(scales=HalfNormal(1.0)),
     "half-normal(4)": Prior(scales=HalfNormal(4.0), coef={"(Intercept)": Normal(5, 10)}),
 }
-figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+figure, ax = plt.subplots(figsize=(5, 3.6), layout="constrained")
 for name, prior in priors.items():
     values = sample(edge, prior, random_state=0).parameters["sd_(Intercept)|batch"]
     print(f"{name}: median {np.median(values):.2f}, 95 % below {np.quantile(values, 0.95):.1f}")
-    axes[0].hist(
-        values.ravel(), bins=np.linspace(0, 6, 60), density=True, histtype="step", label=name
-    )
-axes[0].set(xlabel="sd between batches", ylabel="density")
-axes[0].legend()
+    ax.hist(values.ravel(), bins=np.linspace(0, 6, 60), density=True, histtype="step", label=name)
+ax.set(xlabel="sd between batches", ylabel="density")
+ax.legend()
+plt.show()
 
 # %%
 # Prior predictive simulation shows what a prior implies before any data: here, the range of yields
 # under the last prior and under a wider one.
+figure, ax = plt.subplots(figsize=(5, 3.6), layout="constrained")
 for scale in (4.0, 40.0):
     prior = Prior(HalfNormal(scale), coef={"(Intercept)": Normal(5, 10)}, sigma=HalfNormal(scale))
     expected = prior_predict(edge, batches, prior=prior, n_draws=2000, random_state=0)
     ranges = np.log10(np.ptp(expected, axis=0))
-    axes[1].hist(ranges, bins=60, density=True, histtype="step", label=f"half-normal({scale:.0f})")
-axes[1].axvline(np.log10(np.ptp(content)), color="black", linestyle="--", label="observed")
-axes[1].set(xlabel="log10 of the range of all yields")
-axes[1].legend()
+    ax.hist(ranges, bins=60, density=True, histtype="step", label=f"half-normal({scale:.0f})")
+ax.axvline(np.log10(np.ptp(content)), color="black", linestyle="--", label="observed")
+ax.set(xlabel="log10 of the range of all yields", ylabel="density")
+ax.legend()
 plt.show()

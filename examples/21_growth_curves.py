@@ -45,7 +45,7 @@ print(compare_models(model, both).to_frame()[["aic", "statistic", "p_boundary"]]
 # asymmetric around the mean.
 grid = pd.DataFrame({"tree": 99, "age": np.linspace(100, 2500, 60)})
 mean, (low, high) = model.predict(grid), model.predict_interval(grid, level=0.9).T
-figure, ax = plt.subplots(figsize=(5.5, 3.5))
+figure, ax = plt.subplots(figsize=(5.5, 3.5), layout="constrained")
 ax.fill_between(grid["age"], low, high, color="#0072B2", alpha=0.2, linewidth=0)
 ax.plot(grid["age"], mean, color="#0072B2")
 ax.plot(X["age"], y, ".", color="0.4", markersize=4)

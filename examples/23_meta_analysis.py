@@ -60,9 +60,9 @@ robust = robust_covariance(by_latitude, trials, trials["log_ratio"], weights)
 print(coefficient_table(by_latitude, covariance=robust))
 
 # %%
-# Left: estimates of the trials with intervals, and the shrunken estimates. Right: the
+# First: estimates of the trials with intervals, and the shrunken estimates. Second: the
 # meta-regression, with intervals for the true effect in a new trial.
-figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4.2), layout="constrained")
+figure, left = plt.subplots(figsize=(5, 4.2), layout="constrained")
 order, place = trials["log_ratio"].argsort(), np.arange(len(trials))
 half = 1.96 * np.sqrt(trials["variance"])
 left.errorbar(
@@ -77,6 +77,7 @@ left.plot(model.predict(trials)[order], place, "o", color="C0", label="shrunken"
 left.axvline(model.intercept_, color="C0", linewidth=1.0)
 left.set(yticks=place, yticklabels=trials["trial"].iloc[order], xlabel="log of relative risk")
 left.legend(loc="lower right", fontsize="small")
+figure, right = plt.subplots(figsize=(4.5, 4.2), layout="constrained")
 new = pd.DataFrame({"latitude": np.linspace(10, 57, 40), "trial": "a new one"})
 low, high = by_latitude.predict_interval(new, kind="mean").T
 right.fill_between(new["latitude"], low, high, alpha=0.3, linewidth=0.0)

@@ -43,14 +43,14 @@ print(both.summary())
 
 # %%
 # Predicted and true effects of the schools:
-fig, axes = plt.subplots(1, 2, figsize=(8, 3.8), sharex=True, sharey=True)
-for ax, model, title in zip(axes, (last, both), ("last school", "both schools"), strict=True):
+for model, title in ((last, "last school"), (both, "both schools")):
+    figure, ax = plt.subplots(figsize=(4, 3.8), layout="constrained")
     found = next(iter(model.random_effects_.values()))["(Intercept)"]
     error = np.sqrt(np.mean((found - effect) ** 2))
     ax.plot(effect, found[effect.index], ".")
     ax.axline((0, 0), slope=1, color="0.7", linewidth=1)
-    ax.set(title=f"{title}: RMSE {error:.2f}", xlabel="true effect")
-axes[0].set_ylabel("predicted")
+    ax.set(title=f"{title}: RMSE {error:.2f}", ylim=(-5, 5))
+    ax.set(xlabel="true effect", ylabel="predicted")
 plt.show()
 
 # %%

@@ -130,7 +130,7 @@ def test_01_shrinkage():
 
 
 def test_02_random_slopes():
-    text = draw("02_random_slopes", 2)
+    text = draw("02_random_slopes", 3)
     assert "random intercepts 10.47 +- 0.80 ms" in text
     assert "random slopes     10.47 +- 1.55 ms" in text
     assert re.search(r"model 2 .* 42\.837 +2 +<0\.0001", text)
@@ -223,7 +223,7 @@ def test_11_grid_search():
 
 
 def test_12_binary_response():
-    text = draw("12_binary_response")
+    text = draw("12_binary_response", pictures=2)
     within, over_all = re.search(r"reminder: (\S+) within a branch, (\S+) over all", text).groups()
     assert float(over_all) < 0.9 * float(within)
     known, new = (
@@ -237,7 +237,7 @@ def test_12_binary_response():
 
 
 def test_13_counts_and_rates():
-    text = draw("13_counts_and_rates")
+    text = draw("13_counts_and_rates", pictures=2)
     pattern = r"^(poisson|negative binomial) +(\d+) +(\S+) +(\S+) +(\S+)$"
     rows = {name: list(map(float, row)) for name, *row in re.findall(pattern, text, re.MULTILINE)}
     assert rows["poisson"][0] > rows["negative binomial"][0] + 100.0
@@ -247,7 +247,7 @@ def test_13_counts_and_rates():
 
 
 def test_14_ordered_categories():
-    text = draw("14_ordered_categories")
+    text = draw("14_ordered_categories", pictures=2)
     coefficient, error = map(
         float, re.search(r"^noise +(\S+) +(\S+)$", text, re.MULTILINE).groups()
     )
@@ -271,7 +271,7 @@ def test_16_repeated_measures():
 
 
 def test_17_covariances():
-    text = draw("17_covariances")
+    text = draw("17_covariances", pictures=3)
     found = numbers(text, r"^(sd_\S+|cor_\S+|sigma) +(\S+)")
     deviation, correlation = (
         next(value for name, value in found.items() if name.startswith(kind))
@@ -284,7 +284,7 @@ def test_17_covariances():
 
 
 def test_18_serial_correlation():
-    text = draw("18_serial_correlation")
+    text = draw("18_serial_correlation", pictures=2)
     assert abs(float(re.search(r"ar1 = (\S+)", text)[1]) - 0.85) < 0.04
     aic = dict(re.findall(r"^(independent|serial) +(\d+\.\d)$", text, re.MULTILINE))
     assert float(aic["serial"]) < float(aic["independent"]) - 1000.0
@@ -297,7 +297,7 @@ def test_18_serial_correlation():
 
 
 def test_19_unequal_variances():
-    text = draw("19_unequal_variances")
+    text = draw("19_unequal_variances", pictures=2)
     assert "ratio Female/Male      0.41   0.29   0.58" in text  # nlme: 1 / 2.445905
     rows = re.findall(r"girls (\S+), boys (\S+)$", text, re.MULTILINE)
     (girls, boys), (girls_own, boys_own) = (map(float, row) for row in rows)
@@ -306,7 +306,7 @@ def test_19_unequal_variances():
 
 
 def test_20_posterior():
-    text = draw("20_posterior", pictures=3)
+    text = draw("20_posterior", pictures=6)
     assert float(re.search(r"P\(sd of slopes > 5\): (\S+)", text)[1]) > 0.75
     assert float(re.search(r"P\(309 below 308\): (\S+)", text)[1]) > 0.99
     assert re.search(r"p_value\s+Subject\s+(\d+)", text)[1] == "332"  # the one outlier of the data
@@ -339,7 +339,7 @@ def test_22_related_levels():
 
 
 def test_23_meta_analysis():
-    text = draw("23_meta_analysis", pictures=1)
+    text = draw("23_meta_analysis", pictures=2)
     assert re.search(r"Intercept\) +0.49 +0.34 +0.70?\n", text)  # metafor: exp(-0.7145), ...
     assert "between trials 0.313, given latitude 0.076" in text  # metafor: 0.3132, 0.0764
     # robust(rma(yi, vi, mods = ~ ablat), cluster = trial, clubSandwich = TRUE): 0.0054, 5.21
@@ -347,7 +347,7 @@ def test_23_meta_analysis():
 
 
 def test_24_memberships():
-    text = draw("24_memberships")
+    text = draw("24_memberships", pictures=2)
     assert "mm(first, second, weights=cbind(before, after)), 40" in text
     assert re.search(r"Residual +3\.00\n", text)  # pupils vary by 3 beside their schools
 
