@@ -18,9 +18,7 @@ X_few, y_few = X[few], y[few]
 mixed = MixedLinearRegressor("(Days | Subject)").fit(X_few, y_few)
 together = LinearRegression().fit(X_few[["Days"]], y_few)
 
-figure, axes = plt.subplots(
-    2, 2, figsize=(6.4, 5), sharex=True, sharey=True, layout="constrained"
-)
+figure, axes = plt.subplots(2, 2, figsize=(6.4, 5), sharex=True, sharey=True, layout="constrained")
 for ax, (subject, n) in zip(axes.flat, kept.items(), strict=True):
     rows = pd.DataFrame({"Days": np.arange(10.0), "Subject": subject})
     mine = (X_few["Subject"] == subject).to_numpy()
