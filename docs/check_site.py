@@ -1,7 +1,8 @@
-"""Look at every page of a built site: links, titles, pictures, and nothing wider than its window.
+"""Look at every page of a built site: links, titles, pictures, and nothing too wide or cut off.
 
-Links between pages, and to places in them, are checked from the files. The rest is looked at in a
-headless Chromium, if there is one: every page in a frame of each width.
+Links between pages, and to places in them, are checked from the files, and that pictures say in
+words what they show. The rest is looked at in a headless Chromium, if there is one: every page in a
+frame of each width.
 
 Usage: python docs/check_site.py SITE [--widths 1280 390] [--browser chromium]
 """
@@ -13,6 +14,7 @@ import contextlib
 import functools
 import http.server
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +25,26 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 LOOKER = """<!doctype html><title>check</title><body style="margin:0"><script>
+// Whether an element, or one around it up to the article, scrolls sideways.
+const scrolls = (view, element) => {
+  for (let e = element; e && e.tagName !== "ARTICLE"; e = e.parentElement)
+    if (["auto", "scroll"].includes(view.getComputedStyle(e).overflowX)) return true;
+  return false;
+};
+// What sticks out of the text and does not scroll, and text of which the end is hidden.
+const cut = (view, page) => {
+  const article = page.querySelector("article"), faults = [];
+  if (!article) return faults;
+  const end = article.getBoundingClientRect().right + 1;
+  for (const e of article.querySelectorAll("table, pre, img, math, figure, svg"))
+    if (e.getBoundingClientRect().right > end && !scrolls(view, e))
+      faults.push("wider than the text: " + e.tagName + "." + e.className);
+  for (const e of page.querySelectorAll("article *, .prev-next-area *"))
+    if (e.clientWidth > 1 && e.scrollWidth > e.clientWidth + 1
+        && ["hidden", "clip"].includes(view.getComputedStyle(e).overflowX))
+      faults.push("cut off: " + e.textContent.trim().slice(0, 60));
+  return faults;
+};
 const show = (page, width) => new Promise(done => {
   const frame = document.createElement("iframe");
   frame.style.cssText = `width:${width}px;height:900px;border:0`;
@@ -37,6 +59,7 @@ const show = (page, width) => new Promise(done => {
     }
     for (const image of page_.images)
       if (!image.naturalWidth) faults.push("picture not loaded: " + image.src);
+    faults.push(...cut(frame.contentWindow, page_));
     if (!page_.title.trim() || !page_.querySelector("h1")) faults.push("no title");
     frame.remove();
     done(faults.map(fault => `${page}: ${fault}`));
@@ -59,11 +82,21 @@ class Anchors(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.links: set[str] = set()
+        self.silent: list[str] = []
+        self.thumbnail = False
         self.places: set[str] = set()
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note the identity and the targets of an element."""
+        """Note the identity and the targets of an element, and a picture without words."""
+        named = dict(attrs)
+        if tag == "div" and "sphx-glr-thumbcontainer" in (named.get("class") or ""):
+            self.thumbnail = True  # its title stands beneath
+        elif tag == "img":
+            words = named.get("alt") or ""
+            if not self.thumbnail and not re.search("[A-Za-z]{3}", words):
+                self.silent.append(named.get("src") or "")
+            self.thumbnail = False
         for name, value in attrs:
             if name == "id" and value:
                 self.places.add(value)
@@ -71,11 +104,12 @@ class Anchors(HTMLParser):
                 self.links.add(value)
 
 
-def broken_links(site: Path, pages: list[str]) -> list[str]:
-    """Return links within the site that lead nowhere."""
+def faults_of_files(site: Path, pages: list[str]) -> list[str]:
+    """Return links within the site that lead nowhere, and pictures without words."""
     read = {page: Anchors((site / page).read_text(encoding="utf-8")) for page in pages}
     found = []
     for page, anchors in read.items():
+        found += [f"{page}: no words for the picture {picture}" for picture in anchors.silent]
         for link in sorted(anchors.links):
             parts = urlsplit(link)
             if parts.scheme or parts.netloc:
@@ -138,7 +172,7 @@ def seen_in_browser(site: Path, pages: list[str], widths: list[int], browser: st
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         try:
             if not Handler.started.wait(timeout=60):
-                print("The browser does not start: only links were checked.")
+                print("The browser does not start: only links and words of pictures were checked.")
             elif not Handler.done.wait(timeout=10 + 5 * len(pages) * len(widths)):
                 return ["the browser did not finish"]
         finally:
@@ -162,11 +196,11 @@ def main() -> int:
         for path in site.rglob("*.html")
         if "_static" not in path.parts
     )
-    faults = broken_links(site, pages)
+    faults = faults_of_files(site, pages)
     if options.browser:
         faults += seen_in_browser(site, pages, options.widths, options.browser)
     else:
-        print("No browser: only links were checked.")
+        print("No browser: only links and words of pictures were checked.")
     print("\n".join(faults) or f"{len(pages)} pages are in order.")
     return bool(faults)
 

@@ -110,6 +110,7 @@ sphinx_gallery_conf = {
     "reference_url": {"skmixed": None},
     "image_scrapers": ("gallery_pages",),
     "default_thumb_file": str(HERE / "_static" / "thumbnail.png"),
+    "remove_config_comments": True,
     "show_signature": False,
     "show_memory": False,
     "min_reported_time": 1e9,

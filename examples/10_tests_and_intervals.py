@@ -8,7 +8,7 @@ results of R's lmerTest and lme4.
 See also :doc:`/guide/inference` and :doc:`/guide/intervals`.
 """
 
-# sphinx_gallery_thumbnail_number = 3
+# sphinx_gallery_thumbnail_number = 4
 
 import matplotlib.pyplot as plt
 

@@ -53,6 +53,7 @@ print(lines.summary())
 # shows the pointwise confidence band, and the ages of the data below.
 
 SmoothDisplay.from_estimator(lines, data)
+plt.show()
 
 # %%
 # A curve for each child

@@ -54,6 +54,7 @@ for chosen, label in ((calves[40:], "weighed"), (calves[:40], "never weighed")):
 ax.axline((0, 0), slope=1, color="0.7", linewidth=1)
 ax.set(xlabel="true breeding value", ylabel="predicted")
 ax.legend()
+plt.show()
 
 # %%
 # Places: correlations decrease with distance, over a range that is estimated by likelihood. Then

@@ -9,4 +9,4 @@ for share in (0.5, 0.2, 0.05, 0.01):
     ratio = (1 - share) / share  # residual variance over variance between groups
     ax.semilogx(n, n / (n + ratio), label=f"{share:.0%} of the variance is between groups")
 ax.set(xlabel="rows of the group", ylabel="weight of its own mean", ylim=(0, 1))
-ax.legend(frameon=False)
+figure.legend(frameon=False, loc="outside upper center", ncols=2, fontsize="small")
