@@ -71,7 +71,7 @@ print(f"range {found.range:.1f}, from {found.interval[0]:.1f} to {found.interval
 
 predicted = found.estimator.predict(pd.DataFrame({"place": grid.index}))
 print(f"correlation with the truth {np.corrcoef(level, predicted)[0, 1]:.2f}")
-fig, axes = plt.subplots(1, 2, figsize=(8, 3.8), sharex=True, sharey=True)
+fig, axes = plt.subplots(1, 2, figsize=(6.4, 3.4), sharex=True, sharey=True)
 for ax, values, title in zip(axes, (level, predicted), ("true", "predicted"), strict=True):
     ax.imshow(np.reshape(values, east.shape), origin="lower", vmin=-2.5, vmax=2.5, cmap="RdBu")
     ax.set_title(title)
