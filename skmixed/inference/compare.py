@@ -79,8 +79,8 @@ def compare_models(
         caic (conditional AIC, of linear models), and against the row above statistic, df, p_value
         (chi-squared) and p_boundary (the mixture that holds where one variance is added, and
         chi-squared itself where none is, as between residual structures; NaN where there is no
-        simple one). Linear models without random terms alone are compared by F tests:
-        residual_df, rss, num_df, df, statistic and p_value.
+        simple one, or coefficients alone are added). Linear models without random terms alone are
+        compared by F tests: residual_df, rss, num_df, df, statistic and p_value.
 
     Raises
     ------
@@ -345,15 +345,16 @@ def mixture_p_value(statistic: float, added: AddedRandomParameters | None, n_fix
     """Return the p-value of a likelihood ratio that allows for the boundary.
 
     `statistic` is twice the difference of the log-likelihoods, and `n_fixed` the number of
-    coefficients that the larger model adds. NaN where more than one variance is added, or the
-    models are not nested. Without a further variance it is the ordinary p-value, which takes those
-    of the smaller model to be positive.
+    coefficients that the larger model adds. NaN where more than one variance is added, the
+    models are not nested, or coefficients are all that is added. With covariances or parameters of
+    the residuals, and without a further variance, it is the ordinary p-value, which takes those of
+    the smaller model to be positive.
     """
     if added is None or added.variances > 1 or n_fixed < 0:
         return float("nan")
     below = n_fixed + added.others
     if added.variances == 0:
-        return _tail(statistic, below) if below else float("nan")
+        return _tail(statistic, below) if added.others else float("nan")
     return 0.5 * (_tail(statistic, below) + _tail(statistic, below + 1))
 
 

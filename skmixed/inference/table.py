@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -115,6 +115,7 @@ class Table(TabularResult):
 
 def _as_text(table: Table) -> str:
     """Return a table as text, without the middle if it is long."""
+    table = _as_shown(table)
     texts = table.frame.to_string(formatters=_formatters(table, " "), **_extent(table))
     lines = [table.title, texts, *_notes(table)]
     return "\n".join(line.rstrip() for text in lines for line in text.splitlines())
@@ -122,9 +123,21 @@ def _as_text(table: Table) -> str:
 
 def _as_html(table: Table) -> str:
     """Return a table as HTML, without the middle if it is long."""
+    table = _as_shown(table)
     texts = table.frame.to_html(border=0, formatters=_formatters(table), **_extent(table))
     notes = "<br>".join(map(html.escape, _notes(table)))
     return f"<div><p>{html.escape(table.title)}</p>\n{texts}\n<p>{notes}</p></div>"
+
+
+def _as_shown(table: Table) -> Table:
+    """Leave out degrees of freedom that are all infinite, and p-values at a boundary of nothing.
+
+    Notes say that such tests are Wald's.
+    """
+    frame = table.frame
+    bare = [name for name in ("df",) if name in frame and np.isinf(frame[name]).all()]
+    bare += [name for name in ("p_boundary",) if name in frame and frame[name].isna().all()]
+    return replace(table, frame=frame.drop(columns=bare)) if bare and len(frame) else table
 
 
 def _extent(table: Table) -> dict[str, Any]:

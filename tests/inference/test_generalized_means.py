@@ -8,6 +8,7 @@ from scipy import stats
 
 from skmixed import MixedClassifier, glmer, lmer
 from skmixed.core.search.coordinates import Coordinates
+from skmixed.datasets import load_cbpp, load_sleepstudy
 from skmixed.inference import coefficient_table, linear_hypothesis, marginal_means
 
 
@@ -123,7 +124,7 @@ def test_slopes_outside_of_the_fixed_part(shops):
     assert np.isfinite(marginal_means(model, "kind").to_frame()["estimate"]).all()
     with pytest.raises(ValueError, match=r"slopes of \['x'\] vary over groups, but .* fixed part"):
         marginal_means(model, "kind", scale="response")
-    with pytest.raises(ValueError, match="'mean' is neither 'link' nor 'response'"):
+    with pytest.raises(ValueError, match="scale='mean' is not one of 'link'"):
         marginal_means(model, "kind", scale="mean")
     with pytest.raises(ValueError, match="df='satterthwaite' is a method of linear"):
         marginal_means(model, "kind", df="satterthwaite")
@@ -144,3 +145,64 @@ def test_infinite_coefficients_have_no_error(shops):
         assert np.isfinite(found["a"])
         assert np.isfinite(found["b"])
         assert np.isnan(found["c"])
+
+
+def test_inverse_link_means_and_odds_ratios_are_those_of_emmeans():
+    """emmeans(m, pairwise ~ period, type = "response") of emmeans 1.10, m by glmer of lme4."""
+    model = glmer("cbind(incidence, size - incidence) ~ period + (1 | herd)", load_cbpp())
+    means = marginal_means(model, "period", scale="inverse-link")
+    found = means.to_frame()
+    assert list(found) == ["estimate", "std_error", "lower", "upper"]
+    np.testing.assert_allclose(found["estimate"], [0.1981, 0.0839, 0.0740, 0.0484], atol=1e-4)
+    np.testing.assert_allclose(found["std_error"], [0.0367, 0.0236, 0.0224, 0.0196], atol=4e-4)
+    np.testing.assert_allclose(found["lower"], [0.1357, 0.0478, 0.0404, 0.0216], atol=5e-4)
+    np.testing.assert_allclose(found["upper"], [0.2799, 0.1433, 0.1318, 0.1048], atol=1e-3)
+    pairs = means.pairs("tukey")
+    table = pairs.to_frame()
+    assert table.index[0] == "1 / 2"
+    np.testing.assert_allclose(
+        table["estimate"], [2.6964, 3.0901, 4.8537, 1.1460, 1.8001, 1.5707], rtol=1e-3
+    )
+    np.testing.assert_allclose(table["p_value"][:3], [0.0059, 0.0027, 0.0010], atol=1e-3)
+    np.testing.assert_allclose(table["p_value"][3:], [0.9837, 0.5843, 0.7807], atol=0.012)
+    assert "Odds ratios" in str(pairs)
+    # A ratio of odds is that of the coefficients, and its error the delta method's.
+    ratios = coefficient_table(model, exponentiate=True, level=0.95).to_frame()
+    plain = coefficient_table(model, level=0.95).to_frame()
+    np.testing.assert_allclose(
+        ratios.loc["period[T.2]", "estimate"], 1.0 / table["estimate"].iloc[0]
+    )
+    np.testing.assert_allclose(ratios["std_error"], ratios["estimate"] * plain["std_error"])
+    for limit in ("estimate", "lower", "upper"):
+        np.testing.assert_allclose(ratios[limit], np.exp(plain[limit]))
+    for same in ("statistic", "p_value"):
+        np.testing.assert_array_equal(ratios[same], plain[same])
+    # tidy(m, exponentiate = TRUE, conf.int = TRUE) of broom.mixed
+    np.testing.assert_allclose(ratios["estimate"], [0.2470, 0.3709, 0.3236, 0.2060], atol=2e-4)
+    np.testing.assert_allclose(ratios["std_error"], [0.0571, 0.1124, 0.1045, 0.0870], atol=2e-3)
+
+
+def test_ratios_say_what_they_are_of():
+    data = load_cbpp()
+    counts = glmer("incidence ~ period + (1 | herd)", data, family="poisson", exposure="size")
+    means = marginal_means(counts, "period", scale="inverse-link")
+    # emmeans of the same model, offset = 0: 0.1925, 0.0828, 0.0732, 0.0479; ratio 2.33
+    np.testing.assert_allclose(means["estimate"], [0.1925, 0.0828, 0.0732, 0.0479], atol=2e-4)
+    assert means.pairs()["estimate"].iloc[0] == pytest.approx(2.33, abs=0.01)
+    assert "Rate ratios" in str(means.pairs())
+    assert "Rate ratios" in str(coefficient_table(counts, exponentiate=True))
+    trials = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
+    probit = glmer(trials, data, link="probit")
+    with pytest.raises(ValueError, match="no logarithms of ratios"):
+        coefficient_table(probit, exponentiate=True)
+    of_probit = marginal_means(probit, "period", scale="inverse-link").pairs()
+    assert of_probit.to_frame().index[0] == "1 - 2"
+    on_link = marginal_means(probit, "period").pairs()
+    np.testing.assert_array_equal(of_probit["estimate"], on_link["estimate"])
+    assert "Hazard" in str(
+        coefficient_table(glmer(trials, data, link="cloglog"), exponentiate=True)
+    )
+    linear = lmer("Reaction ~ Days + (1 | Subject)", load_sleepstudy())
+    at = {"Days": [0, 9]}
+    same = marginal_means(linear, "Days", at=at, scale="inverse-link")
+    pd.testing.assert_frame_equal(same.to_frame(), marginal_means(linear, "Days", at=at).to_frame())

@@ -10,6 +10,7 @@ import pandas as pd
 
 from skmixed.core.linalg import FloatArray
 from skmixed.inference.fitted import coefficient_names, formula_of, snapshot, stated_places
+from skmixed.inference.fixed_effects.ratios import exponentiated, ratio_name, ratio_note
 from skmixed.inference.fixed_effects.robust import RobustCovariance
 from skmixed.inference.fixed_effects.testing import (
     CoefficientTests,
@@ -28,6 +29,7 @@ def coefficient_table(
     df: DfMethod = "auto",
     level: float | None = None,
     covariance: RobustCovariance | None = None,
+    exponentiate: bool = False,
 ) -> Table:
     """Tabulate the fixed coefficients with standard errors and tests.
 
@@ -46,6 +48,11 @@ def coefficient_table(
     covariance : RobustCovariance or None, default=None
         What `robust_covariance` returns, for standard errors that do not trust the model's; None is
         the model's own.
+    exponentiate : bool, default=False
+        Whether to show the exponentials of the coefficients and of their limits: odds ratios with
+        the link "logit", rate ratios of counts, ratios of means of other responses with the link
+        "log", hazard ratios with "cloglog". Of an intercept it is the odds, rate or mean at zero.
+        Standard errors are by the delta method, tests those of the coefficients.
 
     Returns
     -------
@@ -60,7 +67,7 @@ def coefficient_table(
     ValueError
         If the model is not fitted, leaves no residual, or is an ML fit and df="kenward-roger", for
         any df but "auto" and "normal" if it is a generalized one, and for a level that is no
-        probability.
+        probability; for exponentials with the link "probit", which are no ratios.
 
     See Also
     --------
@@ -71,7 +78,8 @@ def coefficient_table(
 
     Notes
     -----
-    In R: ``coef(summary(model))`` of lmerTest, and of lme4 or glmmTMB for generalized models, whose
+    In R: ``coef(summary(model))`` of lmerTest, and of lme4 or glmmTMB for generalized models, and
+    ``tidy(model, exponentiate = TRUE)`` of broom.mixed. Of generalized models the
     standard errors have the estimation of the variances in them. For one grouping factor the
     derivatives behind Satterthwaite's method are exact. Without random terms degrees of freedom of
     linear models are rows minus coefficients and the residual variance is the unbiased one,
@@ -97,6 +105,15 @@ def coefficient_table(
     (Intercept)   251.41    6.8246  17    36.838 <0.0001
     Days          10.467    1.5458  17    6.7715 <0.0001
     Degrees of freedom by Satterthwaite's method.
+
+    Odds ratios of shares of trials:
+
+    >>> from skmixed import glmer
+    >>> from skmixed.datasets import load_cbpp
+    >>> trials = glmer("cbind(incidence, size - incidence) ~ period + (1 | herd)", load_cbpp())
+    >>> ratios = coefficient_table(trials, exponentiate=True, level=0.95)
+    >>> ratios.to_frame().loc["period[T.2]", ["estimate", "lower", "upper"]].round(2).tolist()
+    [0.37, 0.2, 0.67]
     """
     model = snapshot(model)
     tests = CoefficientTests.of(model, df, covariance)
@@ -107,7 +124,16 @@ def coefficient_table(
     frame = function_frame(tests, functions, names)
     frame = frame if level is None else with_interval(frame, level)
     frame.iloc[dropped] = np.nan
-    return Table(formula_of(model), frame.iloc[stated], (tests.note,))
+    notes = [tests.note]
+    if exponentiate:
+        name = ratio_name(tests.fit)
+        if name is None:
+            raise ValueError(
+                "exponentiate=True: with the link of this model coefficients are no logarithms of "
+                "ratios; marginal_means(model, ..., scale='response') has means to compare"
+            )
+        frame, notes = exponentiated(frame), [*notes, ratio_note(name)]
+    return Table(formula_of(model), frame.iloc[stated], tuple(notes))
 
 
 def function_frame(

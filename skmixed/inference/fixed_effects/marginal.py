@@ -28,7 +28,14 @@ from skmixed.inference.fitted import (
     threshold_names,
 )
 from skmixed.inference.fixed_effects.coefficients import function_frame, with_interval
-from skmixed.inference.fixed_effects.response_means import NOTE, SHARES_NOTE, ResponseMeans
+from skmixed.inference.fixed_effects.ratios import exponentiated, ratio_name, ratio_note
+from skmixed.inference.fixed_effects.response_means import (
+    INVERSE_LINK_NOTE,
+    NOTE,
+    SHARES_NOTE,
+    ResponseMeans,
+    inverse_link_means,
+)
 from skmixed.inference.fixed_effects.robust import RobustCovariance
 from skmixed.inference.fixed_effects.testing import (
     CoefficientTests,
@@ -72,6 +79,7 @@ class MarginalMeans(TabularResult):
     _compare: Callable[[IntArray, list[str]], pd.DataFrame]  # (r, 2), pairs of means, and names
     _level: float
     _categories: tuple[str, ...] = ()  # whose probabilities the rows of a combination are
+    _ratios: str | None = None  # what exponentials of differences are, where they are shown
 
     def _table(self) -> Table:
         return self.table
@@ -92,7 +100,9 @@ class MarginalMeans(TabularResult):
         Returns
         -------
         Table
-            The first minus the second of each pair, in the order of the rows.
+            The first minus the second of each pair, in the order of the rows. With
+            ``scale="inverse-link"`` the ratio of the two, on the scale on which differences of
+            linear predictors are ratios: of odds with the link "logit", as emmeans has them.
 
         Raises
         ------
@@ -119,14 +129,19 @@ class MarginalMeans(TabularResult):
                 for i, j in itertools.combinations(means, 2)
                 for category in range(n_each)
             ]
-            labels = [f"{names[i]} - {names[j]}" for i, j in pairs]
+            sign = "-" if self._ratios is None else "/"
+            labels = [f"{names[i]} {sign} {names[j]}" for i, j in pairs]
             frame = self._compare(np.reshape(pairs, (-1, 2)).astype(np.intp), labels)
             adjusted, note = adjusted_pairs(frame, len(means), self._level, adjust)
             found.append(adjusted)
         notes = [*self.table.notes, note]
         if shared and adjust is not None:
             notes.append(f"Each {', '.join(shared)} is adjusted for by itself.")
-        return Table(f"Differences of {self.table.title}", pd.concat(found), tuple(notes))
+        frame = pd.concat(found)
+        if self._ratios is None:
+            return Table(f"Differences of {self.table.title}", frame, tuple(notes))
+        notes[0] = ratio_note(self._ratios)
+        return Table(f"{self._ratios} of {self.table.title}", exponentiated(frame), tuple(notes))
 
 
 def _sharing(index: pd.Index[Any], shared: list[str]) -> list[list[int]]:
@@ -151,7 +166,7 @@ def marginal_means(
     df: DfMethod = "auto",
     level: float = 0.95,
     covariance: RobustCovariance | None = None,
-    scale: Literal["link", "response"] = "link",
+    scale: Literal["link", "response", "inverse-link"] = "link",
     offset: float | Literal["mean"] = 0.0,
 ) -> MarginalMeans:
     """Estimate means at the levels of factors, averaged evenly over the levels of the others.
@@ -172,11 +187,14 @@ def marginal_means(
     covariance : RobustCovariance or None, default=None
         What `robust_covariance` returns, for standard errors that do not trust the model's; None is
         the model's own.
-    scale : {"link", "response"}, default="link"
+    scale : {"link", "response", "inverse-link"}, default="link"
         Whether the means of a generalized model are those of its linear predictor, or of the
         response, averaged over all groups as ``predict(X, random="none")`` is. Of a linear model
         they are the same. Of ordered categories the linear predictor is less the first threshold,
         and the response has the probabilities of all of them, a row each.
+        "inverse-link" takes the inverse link of the means of the linear predictor and of their
+        limits, the random effects being zero: emmeans' ``type = "response"``, whose ``pairs()`` are
+        odds ratios, or rate ratios of counts.
     offset : float or "mean", default=0.0
         What is added to every linear predictor of a model with offsets or exposures, 0 being their
         rate; "mean" is the mean of the offsets of the rows of the fit.
@@ -204,11 +222,13 @@ def marginal_means(
     Notes
     -----
     In R: ``emmeans(model, specs)`` or ``ls_means`` of lmerTest. The means are those of the
-    population, random effects being zero, or averaged over on the scale of the response, where
-    emmeans with ``type = "response"`` takes the inverse link of the mean on its scale, that of a
-    group in the middle. There the means at several levels of other factors are averaged as
-    responses, errors have the estimation of the variances in them, and intervals are symmetric on
-    the scale of the link. Offsets are left out unless `offset` adds one; emmeans adds their mean.
+    population, random effects being zero, or averaged over on the scale of the response.
+    ``scale="inverse-link"`` is emmeans with ``type = "response"``: the inverse link of the mean on
+    the scale of the link, that of a group in the middle, which is nearer to the end of the scale
+    than the mean over all groups. On the scale of the response the means at several levels of other
+    factors are averaged as responses, errors have the estimation of the variances in them, and
+    intervals are symmetric on the scale of the link. Offsets are left out unless `offset` adds one;
+    emmeans adds their mean.
     Weighted rows enter the mean of a number by their weights; the trials of shares do not, as in
     emmeans: each share is one row.
 
@@ -234,8 +254,8 @@ def marginal_means(
     tests = CoefficientTests.of(model, df, covariance)
     design = design_of(model)
     wanted = [specs] if isinstance(specs, str) else list(specs)
-    if scale not in ("link", "response"):
-        raise ValueError(f"scale={scale!r} is neither 'link' nor 'response'")
+    if scale not in ("link", "response", "inverse-link"):
+        raise ValueError(f"scale={scale!r} is not one of 'link', 'response', 'inverse-link'")
     fit, title = tests.fit, f"Marginal means: {formula_of(model)}"
     grid = _grid(mixed_fit_of(model), design.fixed_design.part, wanted, dict(at or {}))
     rows = design.fixed_design.matrix(grid.reset_index(drop=True))
@@ -260,13 +280,22 @@ def marginal_means(
         held = [f"Linear predictors less the first threshold, {threshold_names(fit)[0]}.", *held]
     frame = function_frame(tests, functions, labels, np.full(len(functions), -shift))
     frame = with_interval(frame.assign(estimate=frame["estimate"] + shift), level)
+    note, ratios = tests.note, None
+    if scale == "inverse-link" and isinstance(fit, GeneralizedFit):
+        if threshold_names(fit):
+            raise ValueError(
+                "scale='inverse-link' is a mean, which ordered categories have none of: take "
+                "scale='response', their probabilities, or coefficient_table(exponentiate=True)"
+            )
+        frame, note, ratios = inverse_link_means(frame, fit), INVERSE_LINK_NOTE, ratio_name(fit)
     return MarginalMeans(
-        Table(title, frame, (tests.note, *held)),
+        Table(title, frame, (note, *held)),
         functions,
         lambda pairs, names: function_frame(
             tests, functions[pairs[:, 0]] - functions[pairs[:, 1]], names
         ),
         level,
+        _ratios=ratios,
     )
 
 

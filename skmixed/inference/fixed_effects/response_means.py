@@ -24,6 +24,9 @@ from skmixed.core.sums.layout import CONSTANT
 from skmixed.inference.fixed_effects.testing import t_p_values
 
 NOTE = "Means of the response over all groups; errors by the delta method."
+INVERSE_LINK_NOTE = (
+    "Inverse link of the linear predictor, random effects being zero; errors by the delta method."
+)
 _Map = Callable[[FloatArray], FloatArray]
 
 SHARES_NOTE = "Probabilities of the categories over all groups; errors by the delta method."
@@ -123,6 +126,16 @@ class ResponseMeans:
         squares = np.einsum("ri,ij,rj->r", slopes, covariance, slopes)
         unknown = (slopes[:, infinite] != 0.0).any(axis=1)
         return np.where(unknown, np.nan, np.sqrt(np.maximum(squares, 0.0)))
+
+
+def inverse_link_means(frame: pd.DataFrame, fit: GeneralizedFit) -> pd.DataFrame:
+    """Return linear predictors with their limits on the scale of the response, without tests."""
+    family, eta = fit.mean_family, frame["estimate"].to_numpy()
+    means = family.mean(eta)
+    slopes = family.mean(eta + _SLOPE_STEP) - family.mean(eta - _SLOPE_STEP)
+    columns = {"estimate": means, "std_error": slopes / (2.0 * _SLOPE_STEP) * frame["std_error"]}
+    columns |= {limit: family.mean(frame[limit].to_numpy()) for limit in ("lower", "upper")}
+    return pd.DataFrame(columns, index=frame.index)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

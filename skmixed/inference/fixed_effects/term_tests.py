@@ -229,4 +229,7 @@ def anova(
         frame.insert(1, "mean_sq", mean_squares)
     kind = "deviance" if tests.is_wald else "variance"
     title = f"Analysis of {kind}, type {wanted}: {formula_of(model)}"
-    return Table(title, frame, (tests.note, *_notes(results, str(wanted))))
+    what = (
+        ["The statistic is chi-squared, with num_df degrees of freedom."] if tests.is_wald else []
+    )
+    return Table(title, frame, (tests.note, *what, *_notes(results, str(wanted))))
