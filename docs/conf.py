@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import os
+import runpy
 import sys
 from pathlib import Path
 
@@ -226,9 +227,17 @@ def write_math(writer, node):
     raise nodes.SkipNode
 
 
+def write_explorers(app, error):
+    """Write the explorers that the guide links to, beside its pages."""
+    if error is None and app.builder.format == "html":
+        program = runpy.run_path(str(HERE / "pictures" / "explorers.py"))
+        program["write"](Path(app.outdir) / "explorers")
+
+
 def setup(app):
     """Register what is above with Sphinx."""
     app.add_html_math_renderer("mathml", (write_math, None), (write_math, None))
     app.add_transform(TrimmedBlocks)
     app.add_transform(CodeLinks)
     app.connect("missing-reference", resolve_short_name)
+    app.connect("build-finished", write_explorers)
