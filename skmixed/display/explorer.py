@@ -1,7 +1,8 @@
 """A page to play with a fitted model: one file of HTML, without a server.
 
 Bokeh draws the pictures. What is moved are controls of HTML, which a keyboard and a screen reader
-know; `explorer.js` is what happens then, `explorer_numbers.js` the arithmetic.
+know; `explorer_controls.js` has what they do, `explorer_drawing.js` what is shown then, and
+`explorer_numbers.js` the arithmetic.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from skmixed.display._explorer_tables import ExplorerTables
 from skmixed.display._fitted_models import predictor_of, response_of
 
 _HERE = Path(__file__).parent
-_SCRIPTS = ("explorer_numbers.js", "explorer_observations.js", "explorer.js")  # one after another
+_SCRIPTS = ("numbers", "observations", "drawing", "controls")  # of the page, one after another
 _MEGABYTE = 1e6  # as on disk
 _T_QUANTILES = 4001  # of t: interpolation errs by less than a millionth of them
 _NODES_OF_PAGE = 32  # over what is not known of a mean: tails of observations err by less than 1e-6
@@ -150,7 +151,7 @@ def _page(estimator: Any, tables: ExplorerTables, title: str | None) -> str:
     roots, parts = _pictures(tables)
     drawing = CustomJS(
         args={**parts, "tables": _arrays(estimator, tables)},
-        code="\n".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS),
+        code="\n".join((_HERE / f"explorer_{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS),
     )
     document = Document()
     for root in roots:

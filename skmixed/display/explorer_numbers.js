@@ -121,7 +121,7 @@ function predicted(t, at, group, kind) {
   }
   const half = halfWidth(t, at, group, kind, variance);
   if (kind === "observation" && t.observed !== null) {
-    const [low, high] = observationLimits(t.observed, t.level, center, half / t.t[0], t.t[0]);
+    const [low, high] = observationLimits(t.observed, t.level, center, half / t.t[0]);
     return { value, low, high };
   }
   const mean = MEANS[t.link];
@@ -133,5 +133,6 @@ function contributions(t, at, usual, groups) {
   const terms = t.terms.map(({ name, columns }) => ({
     name, part: columns.reduce((sum, c) => sum + t.coefficients[c] * (at.u[c] - usual.u[c]), 0),
   }));
-  return { start: usual.center, terms, total: at.center, own: groups.map((group) => groupPart(t, at, group)) };
+  const own = groups.map((group) => groupPart(t, at, group));
+  return { start: usual.center, terms, total: at.center, own };
 }

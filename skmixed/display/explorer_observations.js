@@ -7,8 +7,14 @@ const HALVINGS = 8; // to find where the distribution function changes with eta
 const MOST_STEPS = 200; // of any iteration here; a few dozen are usual
 
 const STIRLING = [1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188];
+const LOG_GAMMAS = new Map(); // of shapes and counts, which recur at every node
 
 function logGamma(x) {
+  if (!LOG_GAMMAS.has(x)) LOG_GAMMAS.set(x, stirlingLogGamma(x));
+  return LOG_GAMMAS.get(x);
+}
+
+function stirlingLogGamma(x) {
   let shift = 0;
   for (; x < 10; x++) shift += Math.log(x);
   const series = STIRLING.reduce((sum, c, n) => sum + c / x ** (2 * n + 1), 0);
@@ -92,31 +98,36 @@ function mixtureCdf(observed, center, deviation, y) {
 }
 
 // The least response up to which the probability is at least as given: of counts among whole
-// numbers, of others among logarithms.
-function mixtureQuantile(observed, center, deviation, probability, score) {
-  const isCount = observed.family !== "gamma";
-  const response = (place) => (isCount ? place : Math.exp(place));
+// numbers, of others among logarithms less the linear predictor. The search begins `near` the last
+// quantile, since points of a curve follow one another.
+function mixtureQuantile(observed, center, deviation, probability, near) {
+  const isCount = observed.family !== "gamma", gap = isCount ? 1 : 1e-5;
+  const response = (place) => (isCount ? place : Math.exp(center + place));
   const above = (place) => mixtureCdf(observed, center, deviation, response(place)) >= probability;
-  const guess = center + score * deviation;
-  let high = isCount ? Math.ceil(Math.exp(guess)) : guess;
-  let step = isCount ? Math.max(1, Math.round(0.1 * high)) : 0.5, low = high - step;
+  let high = near, low, step = isCount ? 1 : 1e-3;
   for (let n = 0; n < MOST_STEPS && !above(high); n++) [low, high, step] = [high, high + step, 2 * step];
-  step = isCount ? step : 0.5;
-  for (let n = 0; n < MOST_STEPS && !(isCount && low < 0) && above(low); n++) {
-    [low, high, step] = [low - step, low, 2 * step];
+  if (low === undefined) {
+    low = high - step;
+    for (let n = 0; n < MOST_STEPS && !(isCount && low < 0) && above(low); n++) {
+      step *= 2;
+      [low, high] = [low - step, low];
+    }
+    if (isCount) low = Math.max(low, -1);
   }
-  if (isCount) low = Math.max(low, -1);
-  const gap = isCount ? 1 : 1e-6;
   for (let n = 0; n < MOST_STEPS && high - low > gap; n++) {
     const middle = isCount ? Math.floor(0.5 * (low + high)) : 0.5 * (low + high);
     if (above(middle)) high = middle; else low = middle;
   }
-  return response(high);
+  return { place: high, response: response(high) };
 }
 
-// The ends of an interval of an observation; `score` is the normal quantile of its upper end.
-function observationLimits(observed, level, center, deviation, score) {
-  return [-1, 1].map((side) => (
-    mixtureQuantile(observed, center, deviation, (1 + side * level) / 2, side * score)
-  ));
+// The ends of an interval of an observation.
+function observationLimits(observed, level, center, deviation) {
+  observed.last ??= [0, 0];
+  return [0, 1].map((end) => {
+    const probability = end === 0 ? (1 - level) / 2 : (1 + level) / 2;
+    const found = mixtureQuantile(observed, center, deviation, probability, observed.last[end]);
+    observed.last[end] = found.place;
+    return found.response;
+  });
 }

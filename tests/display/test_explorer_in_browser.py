@@ -275,7 +275,7 @@ def test_curves_ranks_and_contributions(opened, model, shops):
     assert ranks["high"] == pytest.approx(limits[:, 1], abs=1e-3)
     assert source(page, "level")["value"] == pytest.approx([found["value"][-1]] * 2)
     average = model.predict(rows.assign(shop=None))[0]
-    added = found["added"]
+    added = found["made"]
     assert added["total"] == pytest.approx(average)
     assert added["own"] == pytest.approx(model.predict(rows)[:-1] - average, rel=1e-4)
     assert added["start"] + sum(each["part"] for each in added["terms"]) == pytest.approx(average)
@@ -368,8 +368,8 @@ def test_probabilities_have_intervals_of_the_probability_alone(opened, shops):
     assert "logit(" in scale
     log_odds = fitted.intercept_ + 7.0 * fitted.coef_.ravel()[0]
     own = fitted.random_effects_["shop"].loc[found["label"][:-1]].to_numpy() @ [1.0, 7.0]
-    assert found["added"]["total"] == pytest.approx(log_odds)
-    assert found["added"]["own"] == pytest.approx(own, rel=1e-5)
+    assert found["made"]["total"] == pytest.approx(log_odds)
+    assert found["made"]["own"] == pytest.approx(own, rel=1e-5)
 
 
 @pytest.mark.parametrize("inner", [LinearRegression(), PoissonRegressor(alpha=0.1)])
