@@ -40,34 +40,36 @@ def explore(
     reference: Mapping[str, Any] | None = None,
     max_size: float = 6.0,
 ) -> Path:
-    """Write a page on which a fitted model can be played with.
+    """Write an interactive web page of a fitted model.
 
-    Groups are searched for and chosen, columns moved by sliders and lists. The page shows the
-    predictions of the chosen groups and of a new one with their intervals, curves over one column,
-    where the groups stand among all others, and what columns and groups add to a prediction. It is
-    one file that needs no server and no network, only a browser.
+    On the page, groups are searched for and chosen, and columns are moved by sliders and lists. It
+    shows predictions of up to six groups and of a new one with their intervals, curves over any
+    column, all groups ranked by prediction or random effect, and the contributions of columns and
+    groups to a prediction. It is one HTML file that needs no server and no network, works by
+    keyboard and with a screen reader, and follows light and dark settings.
 
     Parameters
     ----------
     estimator : estimator
-        Fitted. `MixedLinearRegressor`, `MixedGeneralizedRegressor`, `MixedClassifier`,
-        `BayesianMixedRegressor` or `GroupedModels` of linear models with intervals.
+        A fitted `MixedLinearRegressor`, `MixedGeneralizedRegressor`, `MixedClassifier` or
+        `BayesianMixedRegressor`, or `GroupedModels` of linear models with intervals.
     X : array-like or data frame of shape (n, n_features)
-        Rows that tell which values columns take, as those of the fit.
+        Rows that tell which values the columns take, such as those of the fit.
     path : str or Path
         Where to write the page.
     groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
         Labels of the rows, if they were given as `groups` to `fit`.
     factor : str or None, default=None
-        The grouping factor whose groups are explored; None is the one with most levels. Levels of
-        others are taken as unknown.
+        The grouping factor whose groups are explored; None is the one with most levels. A nested
+        level brings the effects of those it is nested in; levels of other factors are taken as
+        unknown.
     level : float, default=0.95
         Probability of the intervals.
     title : str or None, default=None
         Heading of the page; None is the formula, or the estimator's name.
     reference : mapping of str to object, default=None
-        Values of columns at which the page begins, and from which contributions count; otherwise
-        the median of numbers, and the most frequent category.
+        Values of columns at which the page begins, and from which contributions count. Columns
+        that are not named have their median, or their most frequent category.
     max_size : float, default=6
         Largest size of the file in megabytes; a page that would be larger is refused.
 
@@ -81,10 +83,12 @@ def explore(
     ImportError
         If Bokeh is not installed.
     TypeError
-        For another kind of estimator.
+        For other kinds of estimators, such as learners without coefficients, nonlinear models and
+        ordered categories, and for pipelines, whose last step is to be given.
     ValueError
         For unknown names and values, a level that is no probability, a model without groups or
-        without intervals, and for a page that would be larger than `max_size`.
+        without intervals, rows of several levels (``mm()``), and for a page that would be larger
+        than `max_size`.
 
     See Also
     --------
@@ -94,16 +98,23 @@ def explore(
 
     Notes
     -----
-    All numbers come from the model: the page multiplies what `predict` and `predict_interval` are
-    made of, stored in single precision, or in 8 or 16 bits where these are enough. Predictions
-    agree with `predict` to 1e-5 of their size or of the width of the interval, and ends with
-    `predict_interval` to a thousandth of that width. Ends of a posterior are its standard deviation
-    times quantiles that are exact at the reference, and agree to some hundredths elsewhere.
-    Intervals of models with a family or a residual structure are those of the mean alone.
+    The page multiplies what `predict` and `predict_interval` are made of, stored in single
+    precision, or in 8 or 16 bits where these are enough. Predictions agree with `predict` to 1e-5
+    of their size or of the width of the interval, and interval ends with `predict_interval` to a
+    thousandth of that width. Credible intervals are exact at the reference values; elsewhere they
+    agree to a few hundredths of their width.
 
-    Numbers move in steps over the range that they have in X, one of few distinct values through
-    these. Columns of a formula that are no products of functions of single columns, as ``log(a +
-    b)``, are shown as functions of one of these; the page says so.
+    Intervals are for the mean of a group or for a single observation, except that probabilities and
+    models with a residual structure have those of the mean alone. The ranks always show intervals
+    of the mean.
+
+    Numeric columns move in steps over their range in X, or through their distinct values if these
+    are few. Terms of a formula that are not products of functions of single columns, such as
+    ``log(a + b)``, are shown as functions of one of the columns; the page says so.
+
+    The file holds the labels of all groups and the distinct values of categorical columns, but no
+    rows of X. It is 1.4 MB plus 50 to 400 bytes a group, depending on the number of columns whose
+    coefficients vary.
 
     References
     ----------
@@ -151,7 +162,9 @@ def _page(estimator: Any, tables: ExplorerTables, title: str | None) -> str:
     roots, parts = _pictures(tables)
     drawing = CustomJS(
         args={**parts, "tables": _arrays(estimator, tables)},
-        code="\n".join((_HERE / f"explorer_{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS),
+        code="\n".join(
+            (_HERE / f"explorer_{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS
+        ),
     )
     document = Document()
     for root in roots:

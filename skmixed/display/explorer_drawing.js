@@ -162,7 +162,7 @@ function drawPredictions(found, rank) {
   const caption = found.length
     ? `${percent} ${intervals} for ${kindText(state.kind)}; ranks by ${rankedBy()}, from the lowest to ` +
       t.labels.length.toLocaleString("en")
-    : "Add a group to see its prediction";
+    : "Add a group to see its prediction.";
   byId("predictions").replaceChildren(tableOf(
     caption,
     [t.factor, t.response, "lower", "upper", "rank"].map(columnHeader),
@@ -203,11 +203,11 @@ function drawContributions(at, shown) {
   const total = sumRow("an average group", found.total);
   total.className = "total";
   byId("contributions").replaceChildren(tableOf(
-    `What columns add to the prediction${t.link === "identity" ? "" : `, as ${t.predictor},`} ` +
-      "as they move from their reference values, and what groups add",
+    `Contributions${t.link === "identity" ? "" : ` to ${t.predictor}`} of columns, as they move from ` +
+      "their reference values, and of groups",
     [
-      columnHeader("what"), make("th", { class: "bar", "aria-hidden": "true" }),
-      ...["adds", "makes"].map(columnHeader),
+      columnHeader("contribution of"), make("th", { class: "bar", "aria-hidden": "true" }),
+      ...["adds", "sum"].map(columnHeader),
     ],
     [
       sumRow("at the reference values", found.start),

@@ -158,7 +158,7 @@ def test_controls_have_names_and_roles_for_a_screen_reader(opened, model, shops)
     assert ("combobox", "Add a group of shop") in found
     assert ("slider", "price") in found
     assert ("combobox", "season") in found
-    assert ("checkbox", "a new group beside them") in found
+    assert ("checkbox", "show a new group") in found
     images = [name for role, name in found if role == "image" and name]
     assert any("predicted sales over price" in name for name in images)
     assert any("All 20 groups" in name for name in images)
