@@ -7,8 +7,6 @@ This tutorial answers with nine models for 1,200 pupils in 24 classes of six sch
 regression to random slopes, each with its summary, a suitable figure, and R's code for the same
 model. The data are simulated, so that the truth is known: the standard deviation is 9.7 between
 schools, 2.9 between the classes of a school and 1 between pupils, and the traits have no effect.
-
-:doc:`/guide/tutorial` is a one-page overview of these models.
 """
 
 # sphinx_gallery_thumbnail_number = 2

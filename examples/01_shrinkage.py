@@ -7,8 +7,6 @@ of each of 18 people, whose reaction times were measured over ten days with litt
 the average line. A separate regression for each person follows the noise of ten measurements; one
 regression for all ignores that people differ. The mixed model estimates how much people vary, and
 lies in between.
-
-See also :doc:`/guide/shrinkage`.
 """
 
 import matplotlib.pyplot as plt

@@ -5,8 +5,6 @@ Random slopes
 When does an effect differ between people, and what happens if a model ignores it? This example
 compares random intercepts, which give everybody a level of their own, with random slopes, which
 also let the effect of a day vary.
-
-See also :doc:`/guide/random_effects`.
 """
 
 import matplotlib.pyplot as plt

@@ -5,8 +5,6 @@ Crossed effects
 How good is a wine, if judges differ in severity and every judge tastes many wines? Wines and judges
 are crossed factors. A wine that was tasted by severe judges only has a low mean score, and a model
 with both factors corrects for that.
-
-See also :doc:`/guide/random_effects`.
 """
 
 import matplotlib.pyplot as plt

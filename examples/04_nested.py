@@ -6,8 +6,7 @@ How to model pupils in classes in schools, and what goes wrong if classes are no
 Every school calls its classes a, b, c and d, but class a of one school has nothing to do with class
 a of another, which a model is told by ``school/class``.
 
-See also :doc:`the tutorial <00_tutorial>`, nine models of the same data, and
-:doc:`/guide/random_effects`.
+See also :doc:`the tutorial <00_tutorial>`, nine models of the same data.
 """
 
 import matplotlib.pyplot as plt

@@ -6,8 +6,6 @@ How to fit a separate model to every group without overfitting. Separate regress
 vary widely; one for all hides that schools differ. ``GroupedModels`` shrinks every class towards
 its school and every school towards all pupils, by an amount that REML estimates, and accepts any
 estimator.
-
-See also :doc:`/guide/grouped_models`.
 """
 
 import matplotlib.pyplot as plt

@@ -5,8 +5,6 @@ High-cardinality columns
 How to use columns with thousands of labels in any regressor, without one-hot encoding. 3,000
 customers give few ratings each; ``BLUPEncoder`` replaces each customer by a mean rating that is
 shrunk according to the number of ratings and the variance between customers, without tuning.
-
-See also :doc:`/guide/encoding`.
 """
 
 import matplotlib.pyplot as plt

@@ -6,8 +6,6 @@ How to combine boosting with random effects, when sales depend on price and weat
 way and every shop has its own level. Boosting with the shop as a feature must learn the shops by
 splits; boosting with random effects estimates the variance between shops and shrinks each towards
 the average.
-
-See also :doc:`/guide/any_learner`.
 """
 
 import matplotlib.pyplot as plt

@@ -5,8 +5,6 @@ New customers
 How to update a fitted model with new customers, without refitting and without the old data.
 ``update_groups`` computes the random effects of new groups, and updates those of known ones, from a
 few new rows; fixed effects and variances stay as fitted.
-
-See also :doc:`/guide/prediction`.
 """
 
 import matplotlib.pyplot as plt

@@ -5,8 +5,6 @@ Out-of-core fits from files
 How to fit a model to files that do not fit into memory, predict in batches, and add new rows later.
 To keep the example short, the data are 200,000 orders of 5,000 customers in four parquet files. The
 same calls accept a Dask or Spark DataFrame, a DuckDB relation, or any generator of data frames.
-
-See also :doc:`/guide/big_data`.
 """
 
 import tempfile

@@ -5,7 +5,7 @@ Tests and intervals
 How to test fixed and random effects, compute confidence intervals and check assumptions, with the
 results of R's lmerTest and lme4.
 
-See also :doc:`/guide/inference` and :doc:`/guide/intervals`.
+See also :doc:`/guide/intervals`.
 """
 
 # sphinx_gallery_thumbnail_number = 4

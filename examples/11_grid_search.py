@@ -5,7 +5,7 @@ Select random effects by grid search
 How to tune the random part of a model inside a pipeline, with scikit-learn's ``GridSearchCV``. The
 best choice depends on whether known or new shops are to be predicted, and the folds decide which.
 
-See also :doc:`/guide/cross_validation` and :doc:`/guide/groups`.
+See also :doc:`/guide/groups`.
 """
 
 # sphinx_gallery_thumbnail_number = 2

@@ -6,8 +6,6 @@ How to model yes-or-no responses in groups: whether library loans are renewed, w
 and reminders are sent. ``MixedClassifier`` is logistic regression with random effects. It separates
 differences between branches from chance, and its probabilities are calibrated for new branches,
 too.
-
-See also :doc:`/guide/generalized`.
 """
 
 import matplotlib.pyplot as plt

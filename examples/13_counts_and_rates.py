@@ -5,8 +5,6 @@ Counts and rates
 How to model counts over different exposures, and what to do about overdispersion. The number of
 stops of machines depends on their load, their running hours and the machine; the negative binomial
 family allows for more variation than the Poisson family.
-
-See also :doc:`/guide/generalized`.
 """
 
 import matplotlib.pyplot as plt

@@ -4,8 +4,6 @@ Ordered categories
 
 How to model ratings of one to five stars, which have an order but no distances. The cumulative link
 model estimates how much noise shifts the ratings of hotels, and how much hotels vary.
-
-See also :doc:`/guide/ordinal`.
 """
 
 import matplotlib.pyplot as plt

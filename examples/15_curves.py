@@ -5,8 +5,6 @@ Smooth curves with random effects
 How to fit smooth curves beside random effects, and a smooth curve for every group. The heights of
 forty children, measured at eight ages each, follow a common curve, plus a curve of each child, plus
 noise. REML estimates how smooth both are, so that there is nothing to tune.
-
-See also :doc:`/guide/curves`.
 """
 
 # sphinx_gallery_thumbnail_number = 2

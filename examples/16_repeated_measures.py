@@ -4,8 +4,6 @@ Repeated measures in a clinical trial (MMRM)
 
 How to compare treatments at every planned visit when some patients drop out: the mixed model for
 repeated measures, with an unstructured covariance of the visits.
-
-See also :doc:`/guide/repeated_measures`.
 """
 
 import matplotlib.pyplot as plt

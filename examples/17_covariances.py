@@ -5,8 +5,6 @@ Structured random-effects covariances
 How to model random effects that change slowly over visits, with an autoregressive covariance of two
 parameters. Patients are seen at eight visits, some of which they miss; the structure predicts the
 missed ones from the neighbouring visits.
-
-See also :doc:`/guide/covariances`.
 """
 
 import matplotlib.pyplot as plt

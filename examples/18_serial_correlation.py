@@ -5,8 +5,6 @@ Forecasts with serial correlation
 How to forecast from residuals that are correlated in time. Weekly sales of shops fluctuate around
 their level: a good week tends to be followed by another one. A random intercept cannot represent
 this; an AR(1) residual can, and forecasts start from the latest residual.
-
-See also :doc:`/guide/serial_correlation`.
 """
 
 import matplotlib.pyplot as plt

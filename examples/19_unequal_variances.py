@@ -5,8 +5,6 @@ Unequal residual variances
 How to give every stratum its own residual variance. In the growth data of 27 children, boys scatter
 around their growth lines more than twice as much as girls. With a single variance, prediction
 intervals are too narrow for boys and too wide for girls.
-
-See also :doc:`/guide/unequal_variances`.
 """
 
 import matplotlib.pyplot as plt

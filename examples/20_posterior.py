@@ -4,8 +4,6 @@ Posteriors
 
 How to draw from the posterior of a mixed model in a fraction of a second, answer questions about
 probabilities, check the model, and compare priors when a variance is estimated as zero.
-
-See also :doc:`/guide/posterior`.
 """
 
 import matplotlib.pyplot as plt

@@ -5,8 +5,6 @@ Nonlinear growth curves
 How to fit a logistic growth curve whose limit varies between groups. The trunks of five orange
 trees were measured seven times (Draper and Smith 1998). A nonlinear mixed model estimates the
 curves of all trees together, and predicts the growth of a new tree.
-
-See also :doc:`/guide/nonlinear`.
 """
 
 import matplotlib.pyplot as plt

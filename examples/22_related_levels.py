@@ -5,8 +5,6 @@ Related levels: pedigrees and maps
 How to fit random effects that are correlated between relatives or neighbouring places. A
 ``Relationship`` holds the known correlations, the model estimates their variance, and levels
 without rows are predicted from related ones.
-
-See also :doc:`/guide/related_levels`.
 """
 
 import matplotlib.pyplot as plt

@@ -6,8 +6,6 @@ How to combine trials with known standard errors, and explain why they disagree,
 meta-analysis and meta-regression. The data are thirteen trials of the BCG vaccine against
 tuberculosis, with 262 to 177,000 people; each has an estimated log relative risk and its standard
 error.
-
-See also :doc:`/guide/meta_analysis`.
 """
 
 import matplotlib.pyplot as plt

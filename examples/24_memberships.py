@@ -5,8 +5,6 @@ Multiple membership
 How to model rows that belong to several levels of a factor: pupils and all the schools they
 attended, or matches and their players. ``mm(first, second)`` gives every level one random effect,
 whichever column it is in.
-
-See also :doc:`/guide/memberships`.
 """
 
 import matplotlib.pyplot as plt

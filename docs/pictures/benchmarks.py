@@ -85,7 +85,7 @@ def put_rows(ax, places, names):
     ax.set_ylim(max(places) + 0.7, -1.5)
 
 
-def bars(tasks, label="seconds a fit, logarithmic"):
+def bars(tasks, label="seconds per fit (log scale)"):
     """Draw bars of tasks: of each the name and the times of packages that have one."""
     tasks = [
         (task, [(name, *found) for name, found in times.items() if np.isfinite(found[0])])
@@ -175,7 +175,7 @@ def posterior():
         if model:
             tasks.append((model, {}))
         tasks[-1][1][package] = seconds(each)  # milliseconds a draw are seconds a thousand
-    bars(tasks, "seconds a thousand effective draws, logarithmic")
+    bars(tasks, "seconds per 1,000 effective draws (log scale)")
 
 
 def nonlinear():
@@ -221,7 +221,7 @@ def scaling():
                 whole,
                 f"{whole:.3g} s",
             )
-    bars(list(tasks.items()), "seconds, logarithmic")
+    bars(list(tasks.items()), "seconds (log scale)")
 
 
 def dots(groups, label, kinds=("known groups", "new groups"), line=None):
@@ -262,7 +262,7 @@ def encoding():
             for row in chosen
             if max(map(number, row[6:9])) > 1.02 or row[0].startswith("geometric")
         ],
-        "error relative to that without the labels, logarithmic",
+        "error relative to no labels (log scale)",
         ("known labels", "new labels"),
         line=1.0,
     )  # fmt: skip
@@ -281,7 +281,7 @@ def effects():
 def effects_classes():
     """Draw the losses of classifiers with random effects."""
     rows = tables("effects_classes.md")[0][1]
-    draw_models([(row[0], row[1], row[2], row[4]) for row in rows], "log-loss of rows held out")
+    draw_models([(row[0], row[1], row[2], row[4]) for row in rows], "held-out log-loss")
 
 
 def draw_models(rows, label):

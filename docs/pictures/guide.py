@@ -152,7 +152,7 @@ def encoding():
     for low, high, name in [(1, 3, "1 to 3 rows"), (4, 9, "4 to 9 rows"), (20, 99, "20 or more")]:
         chosen = labels[labels["n"].between(low, high)]
         ax.plot(chosen["own"], chosen["code"], ".", label=name)
-    ax.set(xlabel="mean of the label's rows, less the mean of all", ylabel="encoded as")
+    ax.set(xlabel="mean of the label minus overall mean", ylabel="encoded value")
     ax.legend(frameon=False)
 
 
@@ -183,8 +183,8 @@ def generalized():
     of_shops = logistic.cdf(0.5 - price + effects[:, None])
     ax = axes_of(3.4)
     ax.plot(price, of_shops[:40].T, color="0.8", lw=0.7)
-    ax.plot(price, logistic.cdf(0.5 - price), color="C0", lw=2, label="a shop of average log odds")
-    ax.plot(price, of_shops.mean(axis=0), color="C1", lw=2, label="mean over shops: a new shop")
+    ax.plot(price, logistic.cdf(0.5 - price), color="C0", lw=2, label="average shop")
+    ax.plot(price, of_shops.mean(axis=0), color="C1", lw=2, label="mean over shops (new shop)")
     ax.plot([], [], color="0.8", label="single shops")
     ax.set(xlabel="price", ylabel="probability of a purchase")
     ax.legend(frameon=False)

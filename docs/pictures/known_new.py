@@ -16,13 +16,13 @@ rows = pd.DataFrame({"shop": ["s0", "s3", "s1", "new"]})
 middle = model.predict(rows)
 figure, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
 for kind, color, width, what in [
-    ("observation", "#d6e4f0", 16, "a row"),
+    ("observation", "#d6e4f0", 16, "an observation"),
     ("mean", "C0", 5, "the group's mean"),
 ]:
     low, high = model.predict_interval(rows, level=0.9, kind=kind).T
-    ax.vlines(range(4), low, high, color=color, lw=width, label=f"90 % interval of {what}")
+    ax.vlines(range(4), low, high, color=color, lw=width, label=f"90% interval of {what}")
 ax.plot(range(4), middle, "o", color="C1", label="prediction")
 ax.axhline(model.intercept_, color="0.6", zorder=0)
-ax.set_xticks(range(4), ["40 rows", "8 rows", "2 rows", "a new shop"])
+ax.set_xticks(range(4), ["40 rows", "8 rows", "2 rows", "new shop"])
 ax.set(ylabel="sales", xlim=(-0.5, 3.5))
 figure.legend(frameon=False, loc="outside upper center", ncols=2)

@@ -23,9 +23,9 @@ for ax, (subject, n) in zip(axes.flat, kept.items(), strict=True):
     rows = pd.DataFrame({"Days": np.arange(10.0), "Subject": subject})
     mine = (X_few["Subject"] == subject).to_numpy()
     alone = LinearRegression().fit(X_few.loc[mine, ["Days"]], y_few[mine])
-    ax.plot(rows["Days"], together.predict(rows[["Days"]]), color="0.6", label="all alike")
-    ax.plot(rows["Days"], alone.predict(rows[["Days"]]), "C0--", label="each alone")
-    ax.plot(rows["Days"], mixed.predict(rows), "C1", lw=2, label="mixed model")
+    ax.plot(rows["Days"], together.predict(rows[["Days"]]), color="0.6", label="complete pooling")
+    ax.plot(rows["Days"], alone.predict(rows[["Days"]]), "C0--", label="no pooling")
+    ax.plot(rows["Days"], mixed.predict(rows), "C1", lw=2, label="partial pooling")
     rest = (X["Subject"] == subject).to_numpy() & ~few
     ax.plot(X_few["Days"][mine], y_few[mine], "o", color="C0")
     ax.plot(X["Days"][rest], y[rest], "o", mfc="white", color="0.6")

@@ -21,9 +21,9 @@ for _ in range(n_sets):
 for method, estimates in found.items():
     ax = plt.subplots(figsize=(4.4, 3.2), layout="constrained")[1]
     ax.hist(estimates, bins=np.arange(0, 5.1, 0.25), color="0.8")
-    ax.axvline(1, color="C0", label="truth, 1")
+    ax.axvline(1, color="C0", label="true value, 1")
     mean = np.mean(estimates)
     ax.axvline(mean, color="C1", ls="--", label=f"mean estimate, {mean:.2f}")
     ax.set(title=method.upper(), xlabel="variance between groups", ylim=(0, 150))
-    ax.set_ylabel(f"of {n_sets} data sets")
+    ax.set_ylabel(f"number of {n_sets} data sets")
     ax.legend(frameon=False)

@@ -24,8 +24,8 @@ for deviations in (1, 2):
     ax.add_patch(Ellipse(centre, width, height, angle=angle, fill=False, ls=":", color="0.5"))
 for start, end in zip(alone, shrunk, strict=True):
     ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": "0.5"})
-ax.plot(*np.transpose(alone), "o", mfc="white", color="C0", label="each subject alone")
+ax.plot(*np.transpose(alone), "o", mfc="white", color="C0", label="separate fits")
 ax.plot(*shrunk.T, "o", color="C1", label="mixed model")
-ax.plot(*centre, "k+", ms=12, label="all subjects")
-ax.set(xlabel="intercept, ms", ylabel="slope, ms a day")
+ax.plot(*centre, "k+", ms=12, label="average subject")
+ax.set(xlabel="intercept, ms", ylabel="slope, ms per day")
 ax.legend(frameon=False)

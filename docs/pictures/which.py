@@ -3,14 +3,14 @@
 import matplotlib.pyplot as plt
 
 QUESTIONS = [
-    ("Are coefficients, variances\nor tests wanted?", "MixedLinearRegressor\nlmer"),
-    ("The same of classes,\ncounts, shares, ranks?", "MixedClassifier\nMixedGeneralizedRegressor\n"
-     "OrdinalMixedClassifier"),
-    ("A curve with parameters\nthat mean something?", "MixedNonlinearRegressor\nnlmer"),
-    ("Boosting or a forest, and\ngroups that differ?", "MixedEffectsRegressor\n"
+    ("Coefficients, variances, tests\nfor a numeric response?", "MixedLinearRegressor\nlmer"),
+    ("The same for classes, counts,\nproportions or grades?",
+     "MixedClassifier\nMixedGeneralizedRegressor\nOrdinalMixedClassifier"),
+    ("A nonlinear curve with\nmeaningful parameters?", "MixedNonlinearRegressor\nnlmer"),
+    ("Boosting or a forest\nwith random effects?", "MixedEffectsRegressor\n"
      "MixedEffectsClassifier"),
-    ("Does everything differ\nbetween groups?", "GroupedModels"),
-    ("Labels as numbers for\nwhatever follows?", "BLUPEncoder"),
+    ("A separate model\nfor every group?", "GroupedModels"),
+    ("Labels encoded as numbers\nfor any estimator?", "BLUPEncoder"),
 ]  # fmt: skip
 figure, ax = plt.subplots(figsize=(6.4, 8), layout="constrained")
 box = {"boxstyle": "round,pad=0.5", "fc": "white"}
