@@ -99,9 +99,9 @@ def explored_model(estimator: Any, factor: str | None) -> ExploredModel:
         return ExploredGeneralized(estimator, factor)
     raise TypeError(
         "explore shows fitted linear, generalized and Bayesian mixed models, classifiers of two "
-        f"classes and GroupedModels of linear models, not a {type(estimator).__name__}; of a "
-        "pipeline or a search, pass the step or the best_estimator_ that is one; "
-        "PredictionDisplay draws predictions of any estimator over a column"
+        "classes and GroupedModels of linear models, or pipelines that end in one, not a "
+        f"{type(estimator).__name__}; PredictionDisplay draws predictions of any estimator over a "
+        "column"
     )
 
 

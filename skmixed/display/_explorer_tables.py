@@ -7,7 +7,7 @@ group adds is not zero only for pairs with a column that varies over groups.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,11 +91,12 @@ class ExplorerTables:
         level: float,
         reference: Mapping[str, Any],
         max_size: float,  # megabytes of the page
+        transform: Callable[[Any], Any],  # what the estimator is given of X
     ) -> ExplorerTables:
         """Compute all of a fitted estimator; `explore` says what is raised."""
         check_probability(level)
         model = explored_model(estimator, factor)
-        tables, at_rows = _read(estimator, model, X, groups, reference)
+        tables, at_rows = _read(estimator, model, X, groups, reference, transform)
         basis, center, scale = _basis(model, tables, at_rows)
         varying = np.flatnonzero((basis[:, model.varying] != 0.0).any(axis=1))
         first, second, n_own = _pairs(len(basis), varying)
@@ -135,7 +136,12 @@ class ExplorerTables:
 
 
 def _read(
-    estimator: Any, model: ExploredModel, X: Any, groups: Any, reference: Mapping[str, Any]
+    estimator: Any,
+    model: ExploredModel,
+    X: Any,
+    groups: Any,
+    reference: Mapping[str, Any],
+    transform: Callable[[Any], Any],
 ) -> tuple[ColumnTables, FloatArray]:
     """Return what the columns of X do, and the columns of the model in some of its rows."""
     table, grouping, as_frame = frame_of(X), GroupColumns.of(estimator), InputTable.of(X).is_named
@@ -145,6 +151,12 @@ def _read(
         labels = grouping.read_argument(groups, grouping.columns)
     elif groups is not None:
         raise ValueError("groups were given, but the model was not fitted with groups=...")
+    lacking = [name for name in grouping.columns if name not in (*names, *labels.columns)]
+    if lacking:
+        raise ValueError(
+            f"X has no columns {lacking}, which make the groups of the last step: let the steps "
+            'before it keep the names, as set_output(transform="pandas") does'
+        )
     evaluated = set(estimator.design_.variables) if hasattr(estimator, "design_") else set()
     own = [name for name in grouping.factors[model.factor] if name in evaluated]
     if own:
@@ -161,7 +173,7 @@ def _read(
     def read(rows: pd.DataFrame) -> FloatArray:
         rows_of_X: Any = rows[names]
         given = rows[list(labels.columns)] if grouping.from_argument else None
-        return model.columns(rows_of_X if as_frame else rows_of_X.to_numpy(), given)
+        return model.columns(transform(rows_of_X if as_frame else rows_of_X.to_numpy()), given)
 
     tables = column_tables(read, whole, movable, model.names, reference)
     complete = whole.dropna(subset=movable)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 from sklearn.base import is_classifier
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
@@ -47,6 +48,19 @@ def mixed_model(estimator: Any, display: str, *, effects: bool = False) -> Any:
         )
     check_is_fitted(estimator)
     return estimator
+
+
+def last_step(estimator: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """Return the last step of a pipeline, and what its other steps make of a table.
+
+    Of a search it is that of the best estimator; any other estimator is its own last step.
+    """
+    estimator = getattr(estimator, "best_estimator_", estimator)
+    if isinstance(estimator, Pipeline):
+        return estimator[-1], estimator[:-1].transform if len(
+            estimator
+        ) > 1 else lambda table: table
+    return estimator, lambda table: table
 
 
 def several_outputs(display: str) -> ValueError:

@@ -16,7 +16,7 @@ import numpy as np
 from skmixed._extras import missing
 from skmixed.display._explored_models import SLOPE, t_quantiles
 from skmixed.display._explorer_tables import ExplorerTables
-from skmixed.display._fitted_models import predictor_of, response_of
+from skmixed.display._fitted_models import last_step, predictor_of, response_of
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("numbers", "observations", "drawing", "controls")  # of the page, one after another
@@ -52,7 +52,8 @@ def explore(
     ----------
     estimator : estimator
         A fitted `MixedLinearRegressor`, `MixedGeneralizedRegressor`, `MixedClassifier` or
-        `BayesianMixedRegressor`, or `GroupedModels` of linear models with intervals.
+        `BayesianMixedRegressor`, `GroupedModels` of linear models with intervals, a pipeline that
+        ends in one of them, or a search over such.
     X : array-like or data frame of shape (n, n_features)
         Rows that tell which values the columns take, such as those of the fit.
     path : str or Path
@@ -84,7 +85,7 @@ def explore(
         If Bokeh is not installed.
     TypeError
         For other kinds of estimators, such as learners without coefficients, nonlinear models and
-        ordered categories, and for pipelines, whose last step is to be given.
+        ordered categories.
     ValueError
         For unknown names and values, a level that is no probability, a model without groups or
         without intervals, rows of several levels (``mm()``), and for a page that would be larger
@@ -109,8 +110,8 @@ def explore(
     of the mean.
 
     Numeric columns move in steps over their range in X, or through their distinct values if these
-    are few. Terms of a formula that are not products of functions of single columns, such as
-    ``log(a + b)``, are shown as functions of one of the columns; the page says so.
+    are few. Columns of the model that are not products of functions of single columns, such as
+    ``log(a + b)`` or principal components, are shown as functions of one column; the page says so.
 
     The file holds the labels of all groups and the distinct values of categorical columns, but no
     rows of X. It is 1.4 MB plus 50 to 400 bytes a group, depending on the number of columns whose
@@ -138,9 +139,10 @@ def explore(
         import bokeh  # noqa: F401
     except ImportError as error:
         raise missing("Bokeh", "explore", "explore") from error
+    model, transform = last_step(estimator)
     given = dict(reference or {})
-    tables = ExplorerTables.of(estimator, X, groups, factor, level, given, max_size)
-    text = _page(estimator, tables, title)
+    tables = ExplorerTables.of(model, X, groups, factor, level, given, max_size, transform)
+    text = _page(model, tables, title)
     size = len(text.encode()) / _MEGABYTE
     if size > max_size:
         raise ValueError(

@@ -4,6 +4,7 @@ import numpy as np
 from scipy import special
 
 from skmixed.display._explorer_tables import ExplorerTables
+from skmixed.display._fitted_models import last_step
 from skmixed.display.explorer import _arrays
 
 MEANS = {
@@ -16,7 +17,9 @@ MEANS = {
 
 
 def arrays_of(model, X, *, groups=None, factor=None, level=0.95, reference=(), max_size=6.0):
-    tables = ExplorerTables.of(model, X, groups, factor, level, dict(reference), max_size)
+    model, transform = last_step(model)
+    given = dict(reference)
+    tables = ExplorerTables.of(model, X, groups, factor, level, given, max_size, transform)
     return _arrays(model, tables)
 
 

@@ -3,7 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
+from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LinearRegression, PoissonRegressor, Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from skmixed import (
     BayesianMixedRegressor,
@@ -200,6 +205,38 @@ def test_groups_by_argument_and_arrays(pupils):
         arrays_of(model, X)
 
 
+def test_pipelines_are_moved_in_the_columns_of_their_first_step(pupils):
+    columns = pupils[["school", "age", "hours", "club"]]
+    scale = make_column_transformer(
+        (StandardScaler(), ["age", "hours"]),
+        (OneHotEncoder(sparse_output=False), ["club"]),
+        remainder="passthrough",
+        verbose_feature_names_out=False,
+    )
+    model = make_pipeline(scale, MixedLinearRegressor("(1 + age | school)"))
+    model.set_output(transform="pandas").fit(columns, pupils["score"])
+    search = GridSearchCV(model, {"mixedlinearregressor__method": ["ml", "reml"]})
+    page = arrays_of(model, columns)
+    assert [column["name"] for column in page["moved"]] == ["age", "hours", "club"]
+    places = {"age": 30, "hours": 7, "club": 0}
+    rows = pd.concat(
+        [rows_at(page, columns, places, ("school",), label) for label in (("s03",), None)]
+    )
+    for label, (value, low, high) in zip(
+        ("s03", None), model.predict(rows, interval=0.95), strict=True
+    ):
+        found = predicted(page, places, label, "observation")
+        assert found == pytest.approx([value, low, high], abs=_TO_WIDTH * (high - low))
+    best = arrays_of(search.fit(columns, pupils["score"]), columns)
+    assert best["labels"] == page["labels"]
+    by_place = make_pipeline(
+        clone(scale).set_output(transform="default"), MixedLinearRegressor("(1 | x5)")
+    )
+    by_place.fit(columns, pupils["score"])
+    with pytest.raises(ValueError, match=r"no columns \['x5'\].*set_output"):
+        arrays_of(by_place, columns)
+
+
 def test_residual_structures_have_intervals_of_means(pupils):
     columns = pupils[["school", "hours", "club"]]
     model = lmer("score ~ hours + (1 | school)", pupils, residual="var(club)")
@@ -211,7 +248,7 @@ def test_residual_structures_have_intervals_of_means(pupils):
 
 def test_what_is_no_product_is_shown_over_one_column(pupils):
     model = lmer("score ~ log(hours + age) + club + (1 | school)", pupils)
-    tables = ExplorerTables.of(model, pupils, None, None, 0.95, {}, 6.0)
+    tables = ExplorerTables.of(model, pupils, None, None, 0.95, {}, 6.0, lambda table: table)
     (note,) = tables.tables.notes
     assert "log(hours + age)" in note
     page = arrays_of(model, pupils)
@@ -259,6 +296,8 @@ def test_kinds_of_estimators_that_have_no_page(pupils):
     learner.fit(columns, pupils["score"])
     with pytest.raises(TypeError, match="not a MixedEffectsRegressor"):
         arrays_of(learner, columns)
+    with pytest.raises(TypeError, match="not a LinearRegression"):
+        arrays_of(make_pipeline(StandardScaler(), LinearRegression()), columns[["age"]])
     alone = MixedLinearRegressor().fit(columns[["hours", "age"]], pupils["score"])
     with pytest.raises(ValueError, match="no grouping factor"):
         arrays_of(alone, columns)

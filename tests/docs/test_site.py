@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,12 @@ def test_every_example_is_in_a_section_of_the_gallery():
     listed_there = (API.parent / "gallery_pages.py").read_text(encoding="utf-8")
     for path in (API.parents[1] / "examples").glob("[0-9]*.py"):
         assert f'"{path.stem}": (' in listed_there
+
+
+def test_explorers_that_the_guide_links_to_are_written(tmp_path):
+    pytest.importorskip("bokeh", reason="the explorer needs Bokeh")
+    guide = (API.parent / "guide" / "explorer.md").read_text(encoding="utf-8")
+    program = runpy.run_path(str(API.parent / "pictures" / "explorers.py"))
+    program["write"](tmp_path / "explorers")
+    written = {path.name for path in (tmp_path / "explorers").iterdir()}
+    assert set(re.findall(r"\.\./explorers/(\S+)", guide)) == written
