@@ -132,9 +132,7 @@ def parse_varying(random: Any, names: Sequence[str]) -> tuple[RandomTerm, ...]:
 
     The intercept that a bar implies is left out. Raises ValueError for what is no parameter.
     """
-    if isinstance(random, str) and "(" not in random and "|" in random:
-        random = f"({random})"
-    found = parse_random(random)
+    found = parse_random(with_parentheses(random))
     groups = {term.group for term in found if term.slopes}
     for term in found:
         if term.members is not None:
@@ -150,6 +148,12 @@ def parse_varying(random: Any, names: Sequence[str]) -> tuple[RandomTerm, ...]:
         for name in term.slope_names:
             _check_name(name, names, f"random varies over {term.name!r}")
     return tuple(replace(term, intercept=False) for term in found if term.slopes)
+
+
+def with_parentheses(random: Any) -> Any:
+    """Return a random part with the parentheses that a single bar of parameters may lack."""
+    bare = isinstance(random, str) and "(" not in random and "|" in random
+    return f"({random})" if bare else random
 
 
 def _check_name(name: str, names: Sequence[str], what: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from numbers import Integral
 from typing import Any
@@ -13,6 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import _num_samples
 
+from skmixed.design.curve_parameters import with_parentheses
 from skmixed.design.grammar.syntax import parse_random
 from skmixed.design.grouping import combine
 from skmixed.estimators.grouped._subset_fits import last_step
@@ -80,9 +81,14 @@ def _is_estimator(step: Any) -> bool:
 
 
 def innermost(estimator: Any) -> Any:
-    """Return the model inside pipelines and meta-estimators."""
+    """Return the model inside pipelines and meta-estimators: the first that has groups of its own.
+
+    What such a model holds, as `MixedEffectsRegressor` holds its regressor, knows no groups.
+    """
     while True:
         estimator = last_step(estimator)
+        if hasattr(estimator, "group_features"):
+            return estimator
         inner = getattr(estimator, "regressor", getattr(estimator, "estimator", None))
         if not _is_estimator(inner) or isinstance(inner, type):
             return estimator
@@ -131,9 +137,19 @@ def _factors(model: Any) -> list[tuple[str, ...]]:
     """Return the grouping columns of every factor that a model declares in `random`."""
     if not hasattr(model, "group_features"):  # some other estimator
         return []
-    if getattr(model, "random", None) is not None:
-        return [term.group for term in parse_random(model.random)]
-    return []
+    bars = [
+        each
+        for each in candidates_of(getattr(model, "random", None))
+        if isinstance(each, Mapping) or (each is not None and "|" in each)
+    ]
+    return [term.group for each in bars for term in parse_random(with_parentheses(each))]
+
+
+def candidates_of(random: Any) -> list[Any]:
+    """Return the random parts of a model: one, or the list that a search chooses from."""
+    if random is None or isinstance(random, str | Mapping):
+        return [random]
+    return list(random)
 
 
 def _declared_columns(estimator: Any, finest: bool) -> list[Any]:

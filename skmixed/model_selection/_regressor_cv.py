@@ -33,6 +33,7 @@ from skmixed.estimators.reading._columns import listed
 from skmixed.estimators.reading._input_table import names_of
 from skmixed.estimators.reading._numbers import read_weights
 from skmixed.estimators.reading._training_data import read_for_random, read_training_data
+from skmixed.model_selection._group_routing import candidates_of
 from skmixed.model_selection._grouped_rows import GroupedRows, GroupPassingEstimator
 from skmixed.model_selection._progress import CountedFolds, folds_bar
 from skmixed.model_selection._scorers import for_rows
@@ -260,8 +261,7 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
 
     def _models(self, names: Sequence[str]) -> list[MixedLinearRegressor]:
         """Return a model for every candidate, all with the same grouping columns."""
-        one = self.random is None or isinstance(self.random, str | Mapping)
-        candidates: list[Any] = [self.random] if one else list(self.random or ())
+        candidates = candidates_of(self.random)
         if not candidates:
             raise ValueError("random is an empty list; give one candidate at least")
         shared = self.get_params(deep=False)
