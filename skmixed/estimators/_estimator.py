@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from copy import copy
 from functools import cache
 from inspect import signature
 from operator import attrgetter
@@ -41,6 +42,17 @@ def offered_if(check: Callable[[Any], bool]) -> Callable[[Function], Function]:
     """Let an estimator have a method only where `check` says so of it."""
     decorator: Callable[[Function], Function] = available_if(check)
     return decorator
+
+
+Averaging = Literal["integrate", "plug-in"]
+
+
+def averaged_as(model: Any, averaging: Averaging) -> Any:
+    """Return a fitted estimator that treats random effects in its predictions in another way."""
+    check_choice("averaging", averaging, ("integrate", "plug-in"))
+    other = copy(model)
+    other.averaging = averaging
+    return other
 
 
 class Refused:

@@ -13,9 +13,9 @@ from skmixed.core.families.binomial import Binomial
 from skmixed.core.families.catalogue import BINOMIAL
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.structures.named import StructureName
-from skmixed.estimators._estimator import UnknownLevels
+from skmixed.estimators._estimator import Averaging, UnknownLevels
 from skmixed.estimators.mixed._class_predictions import ClassPredictions
-from skmixed.estimators.mixed._generalized_estimator import Averaging, BaseGeneralized
+from skmixed.estimators.mixed._generalized_estimator import BaseGeneralized
 from skmixed.estimators.mixed._generalized_predictions import KnownPredictor
 from skmixed.estimators.mixed._generalized_state import GeneralizedState
 from skmixed.estimators.reading._numbers import read_classes

@@ -16,7 +16,7 @@ from skmixed.core.families.catalogue import family_of
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import Method, Weighting
 from skmixed.core.model.structures.named import StructureName
-from skmixed.estimators._estimator import UnknownLevels
+from skmixed.estimators._estimator import Averaging, UnknownLevels
 from skmixed.estimators.alternation._effect_estimator import BaseEffects, CrossFitting
 from skmixed.estimators.alternation._effect_predictions import EffectPredictions
 from skmixed.estimators.alternation._learned_responses import (
@@ -27,7 +27,6 @@ from skmixed.estimators.alternation._learned_responses import (
 from skmixed.estimators.alternation._random_parts import GeneralizedPart, LinearPart, RandomPart
 from skmixed.estimators.generalized_regressor import MixedGeneralizedRegressor
 from skmixed.estimators.linear import MixedLinearRegressor
-from skmixed.estimators.mixed._generalized_estimator import Averaging
 from skmixed.estimators.reading._numbers import read_y
 
 _LOSSES = {

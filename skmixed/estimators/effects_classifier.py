@@ -14,13 +14,12 @@ from sklearn.utils._param_validation import HasMethods
 from skmixed.core.families.binomial import Logit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.structures.named import StructureName
-from skmixed.estimators._estimator import FittedAttribute, UnknownLevels
+from skmixed.estimators._estimator import Averaging, FittedAttribute, UnknownLevels
 from skmixed.estimators.alternation._effect_estimator import BaseEffects, CrossFitting
 from skmixed.estimators.alternation._learned_responses import Classes, LearnedResponse
 from skmixed.estimators.alternation._random_parts import GeneralizedPart, RandomPart
 from skmixed.estimators.classifier import MixedClassifier, check_probability_interval
 from skmixed.estimators.mixed._class_predictions import ClassPredictions
-from skmixed.estimators.mixed._generalized_estimator import Averaging
 from skmixed.estimators.reading._numbers import read_classes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
@@ -19,8 +20,20 @@ from skmixed.estimators.reading._formula_rows import FormulaRows, fixed_text, ra
 
 Fitted = TypeVar("Fitted", bound=MixedEstimator[Any])
 
-# What the formula and the arguments of R decide already, and where.
+# What R's functions take, and what is written here.
+_SPELLED_IN_R = {
+    "control": "the gradient is exact, so that no optimizer is chosen; max_iter and tol limit the "
+    "search",
+    "offset": "write offset(x) into the formula",
+    "subset": "give the rows themselves, data[data['x'] > 0] or data.query('x > 0')",
+    "contrasts": "write them into the formula, C(x, contr.sum)",
+    "start": "searches find their own starts; skmixed.model_selection.all_fits tries others",
+}
+
+# What the formula and the arguments decide already, and where.
 _DECIDED = {
+    **_SPELLED_IN_R,
+    "correlation": "write residual='ar1(visit | subject)'",
     "method": "write reml=True or reml=False",
     "REML": "write reml=True or reml=False",
     "random": "write the random terms into the formula",
@@ -31,12 +44,14 @@ _DECIDED = {
     "sample_weight": "write weights=...",
 }
 _DECIDED_FOR_GLMER = {
+    **_SPELLED_IN_R,
     **{name: _DECIDED[name] for name in ("random", "fixed", "groups", "sample_weight")},
     "nAGQ": "write quadrature=...",
 }
 
 
 _DECIDED_FOR_NLMER = {
+    **{name: _SPELLED_IN_R[name] for name in ("control", "subset")},
     **{name: _DECIDED[name] for name in ("random", "groups", "sample_weight", "weighting")},
     "model": "write the curve into the formula",
     "inputs": "write the columns into the brackets of the curve",
@@ -57,6 +72,28 @@ def _check_call(
     for name, instead in decided.items():
         if name in params:
             raise TypeError(f"{caller} takes no {name!r}: {instead}")
+
+
+_FAMILIES_OF_R = {"gamma": "gamma", "nbinom2": "negative_binomial", "gaussian": "gaussian"}
+
+
+def _family_of_r(family: Any, link: Any) -> tuple[Any, Any]:
+    """Return a family and link as they are called here; others go on to the estimator as they are.
+
+    R has a link within the family, ``binomial(link = "probit")``, and names in capitals. Raises
+    ValueError for two links, and for normal responses.
+    """
+    found = re.fullmatch(r"(\w+)\s*(?:\(\s*(?:link\s*=\s*)?['\"]?(\w*)['\"]?\s*\))?", str(family))
+    if not isinstance(family, str) or found is None:
+        return family, link
+    name = _FAMILIES_OF_R.get(found[1].lower(), found[1].lower())
+    if name == "gaussian":
+        raise ValueError(f"family={family!r} are normal responses: write lmer(formula, data)")
+    if not found[2]:
+        return name, link
+    if link not in ("auto", found[2]):
+        raise ValueError(f"family={family!r} has another link than link={link!r}")
+    return name, found[2]
 
 
 def fit_formula(
@@ -231,7 +268,8 @@ def glmer(
     data : data frame
         A pandas, polars or pyarrow data frame, or any other that narwhals supports.
     family : {"binomial", "poisson", "gamma", "negative_binomial"}, default="binomial"
-        Distribution of the response, as in `MixedGeneralizedRegressor`.
+        Distribution of the response, as in `MixedGeneralizedRegressor`. R's notation with the link
+        is accepted, ``"binomial(link='probit')"``.
     link : {"auto", "log", "logit", "probit", "cloglog"}, default="auto"
         Link function, as in `MixedGeneralizedRegressor`.
     weights : str or array-like of shape (n_samples,), default=None
@@ -291,6 +329,7 @@ def glmer(
     array([1.72])
     """
     _check_call("glmer", formula, data, params, _DECIDED_FOR_GLMER)
+    family, link = _family_of_r(family, link)
     model = MixedGeneralizedRegressor(
         context=context,
         family=family,

@@ -20,10 +20,15 @@ from skmixed.core.linalg import FloatArray
 from skmixed.core.model.structures.named import StructureName
 from skmixed.design.formula import INTERCEPT
 from skmixed.design.records import stored
-from skmixed.estimators._estimator import FittedAttribute, Refused, UnknownLevels
+from skmixed.estimators._estimator import (
+    Averaging,
+    FittedAttribute,
+    Refused,
+    UnknownLevels,
+    averaged_as,
+)
 from skmixed.estimators.mixed._class_predictions import FromProbabilities
 from skmixed.estimators.mixed._generalized_estimator import (
-    Averaging,
     BaseGeneralized,
     refuse_missing,
 )
@@ -377,6 +382,7 @@ class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
         *,
         random: str | Sequence[str] = "all",
         missing: MissingRows | None = None,
+        averaging: Averaging | None = None,
     ) -> FloatArray:
         """Predict the probabilities of the categories.
 
@@ -394,6 +400,8 @@ class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
             Whether missing values in the columns the model needs raise an error or give NaN
             predictions, as in R. None means "nan" for a model fitted with na_action="exclude",
             otherwise "raise".
+        averaging : {"integrate", "plug-in"} or None, default=None
+            As the parameter of the constructor, which None takes; "plug-in" is lme4's ``predict``.
 
         Returns
         -------
@@ -415,6 +423,10 @@ class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
         UnknownLevelWarning
             If the model was fitted with groups and none are given.
         """
+        if averaging is not None:
+            model = averaged_as(self, averaging)
+            chosen: FloatArray = model.predict_proba(X, groups, random=random, missing=missing)
+            return chosen
         fitted = self._state()
         if leaves_gaps(fitted, missing):
             rows = CompleteRows.to_predict(fitted, X, groups)

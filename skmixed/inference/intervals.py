@@ -54,6 +54,11 @@ from skmixed.inference.table import Table
 
 Limits = tuple[float, float]
 _NO_LIMITS: Limits = (float("nan"), float("nan"))
+_MOST_LOG_ERROR = 1.0  # of a log deviation: beyond, zero lies within one error of the deviation
+_NEAR_ZERO_NOTE = (
+    "No Wald limits of {names}: zero is within one standard error, where the logarithm is far from "
+    "normal. Take method='profile'."
+)
 
 
 def variance_limits(fit: MixedFit, components: list[Component], quantile: float) -> list[Limits]:
@@ -62,8 +67,8 @@ def variance_limits(fit: MixedFit, components: list[Component], quantile: float)
     Deviations, their ratios and dispersions are taken to be normal on the scale of their logarithm,
     correlations on that of Fisher's z = atanh r, powers as they are. `components` have no
     coefficients among them; `quantile` is the half-width in standard errors. NaN where the estimate
-    is on the boundary, zero or of absolute value one, and where a generalized model has a variance
-    without a maximum, which is held.
+    is on the boundary, zero or of absolute value one, where a deviation is less than its standard
+    error, and where a generalized model has a variance without a maximum, which is held.
     """
     covariance = _log_covariance(fit)
     changes = _covariance_changes(fit)
@@ -75,10 +80,13 @@ def variance_limits(fit: MixedFit, components: list[Component], quantile: float)
             limits.append(_NO_LIMITS)
             continue
         gradient = _gradient(fit, component, changes)
-        half = quantile * float(np.sqrt(gradient @ covariance @ gradient))
+        error = float(np.sqrt(gradient @ covariance @ gradient))
         middle, back = scale
-        with np.errstate(over="ignore"):  # nothing is known of a variance next to zero
-            limits.append((float(back(middle - half)), float(back(middle + half))))
+        if back is np.exp and error > _MOST_LOG_ERROR:
+            limits.append(_NO_LIMITS)
+            continue
+        half = quantile * error
+        limits.append((float(back(middle - half)), float(back(middle + half))))
     return limits
 
 
@@ -205,7 +213,8 @@ def confidence_intervals(
         ``sigma``, or ``dispersion`` of a family that has one; before it the parameters of a
         residual structure), then the thresholds between ordered
         categories (``low|high``; they have no profile) and the coefficients. A Wald
-        interval of a variance that is zero, or a correlation of one, is NaN; a profile interval
+        interval of a variance that is zero, of a deviation that is less than its own standard
+        error, or of a correlation of one, is NaN; a profile interval
         goes up to the boundary where that is not rejected. A profile limit that cannot be found is
         NaN, with a warning. NaN are also the correlation of an effect that does not vary, the
         interval of a variance that nothing tells from other parts of the model, and that of an
@@ -231,7 +240,7 @@ def confidence_intervals(
     Notes
     -----
     In R: ``confint(model)`` is ``method="profile"``, and ``confint(model, method = "Wald")`` is
-    ``df="normal"``, without the variance components. As in R, profiles are those of the full
+    ``df="normal"``, with NA for all variance components. As in R, profiles are those of the full
     likelihood; a model fitted by REML is refitted for them, and estimates are those of that fit.
     Limits are found by Newton's method on the root of the profile deviance, with exact derivatives.
 
@@ -267,6 +276,8 @@ def confidence_intervals(
         "profile": lambda: _profile(model, parameters, level, rows),
         "bootstrap": lambda: _bootstrap(model, parameters, level, n_samples, random_state, rows),
     }
+    spelled = str(method).lower()  # R writes "Wald" and "boot"
+    method = {"boot": "bootstrap"}.get(spelled, spelled)  # type: ignore[assignment]
     if method not in makers:
         raise ValueError(f"method={method!r} is not one of {', '.join(map(repr, makers))}")
     if covariance is not None and method != "wald":
@@ -315,10 +326,19 @@ def _wald(
     ]
     if not of_variances:
         return components, limits, (tests.note,)
+    near_zero = [
+        part.name
+        for part, found in zip(components, limits, strict=False)
+        if part.kind in ("sd", "scale") and part.estimate > 0.0 and np.isnan(found[0])
+    ]
+    if isinstance(fit, GeneralizedFit) and fit.report.is_unbounded:
+        near_zero = []  # a variance without a maximum is held
     dispersion = " and the dispersion" if "dispersion" in fit.scales else ""
     scale = f"Deviations{dispersion} on a logarithmic scale"
     has_correlations = any(range_of(fit, part) == (-1.0, 1.0) for part in of_variances)
     scale += ", correlations on that of Fisher's z." if has_correlations else "."
+    if near_zero:
+        scale += " " + _NEAR_ZERO_NOTE.format(names=" and ".join(near_zero))
     return components, limits, (tests.note, scale)
 
 

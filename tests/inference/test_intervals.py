@@ -341,3 +341,22 @@ def test_results_print_and_show(result, sleep):
     frame = shown.to_frame()
     frame.iloc[0, 0] = "changed" if isinstance(frame.iloc[0, 0], str) else np.nan
     assert shown.to_frame().iloc[0, 0] != frame.iloc[0, 0]
+
+
+def test_deviations_within_one_error_of_zero_have_no_wald_limits():
+    rng = np.random.default_rng(4)
+    rng.normal(size=56)
+    data = pd.DataFrame({"g": np.repeat(np.arange(8), 6)})
+    data["y"] = rng.normal(size=48) + 0.3 * rng.normal(size=8)[data["g"]]
+    model = lmer("y ~ 1 + (1 | g)", data)
+    table = confidence_intervals(model)
+    row = table.to_frame().loc["sd_(Intercept)|g"]
+    assert 0.0 < row["estimate"] < 0.2
+    assert row[["lower", "upper"]].isna().all()
+    assert "No Wald limits of sd_(Intercept)|g: zero is within one standard error" in str(table)
+    profile = confidence_intervals(model, method="profile").to_frame().loc["sd_(Intercept)|g"]
+    assert profile["lower"] == 0.0
+    assert profile["upper"] < 1.0
+    clear = confidence_intervals(lmer("Reaction ~ Days + (Days | Subject)", load_sleepstudy()))
+    assert clear.to_frame().notna().all(axis=None)
+    assert "No Wald limits" not in str(clear)

@@ -16,6 +16,7 @@ from skmixed.core.families.family import explained_deviance
 from skmixed.core.linalg import FloatArray
 from skmixed.design.records import stored
 from skmixed.estimators._estimator import (
+    Averaging,
     FittedAttribute,
     FittedEstimator,
     refuse_beside_interval,
@@ -24,7 +25,7 @@ from skmixed.estimators.alternation._learned_responses import LearnedResponse
 from skmixed.estimators.generalized_regressor import MixedGeneralizedRegressor
 from skmixed.estimators.linear import MixedLinearRegressor
 from skmixed.estimators.mixed._diagnosis import check_residual
-from skmixed.estimators.mixed._generalized_estimator import Averaging, refuse_missing
+from skmixed.estimators.mixed._generalized_estimator import refuse_missing
 from skmixed.estimators.mixed._generalized_predictions import KnownPredictor, observation_limits
 from skmixed.estimators.mixed._linear_predictions import half_widths
 from skmixed.estimators.reading._chosen_effects import ChosenEffects

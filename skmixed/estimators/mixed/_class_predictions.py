@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags
 
 from skmixed.core.linalg import FloatArray
-from skmixed.estimators._estimator import FittedAttribute
+from skmixed.estimators._estimator import Averaging, FittedAttribute, averaged_as
 from skmixed.estimators.mixed._generalized_estimator import refuse_missing
 from skmixed.estimators.mixed._mixed_estimator import MixedEstimator
 from skmixed.estimators.reading._complete_rows import CompleteRows, MissingRows, leaves_gaps
@@ -135,6 +135,7 @@ class ClassPredictions(FromProbabilities):
         *,
         random: str | Sequence[str] = "all",
         missing: MissingRows | None = None,
+        averaging: Averaging | None = None,
     ) -> FloatArray:
         """Predict the probabilities of the classes.
 
@@ -152,6 +153,8 @@ class ClassPredictions(FromProbabilities):
             Whether missing values in the columns the model needs raise an error or give NaN
             predictions, as in R. None means "nan" for a model fitted with na_action="exclude",
             otherwise "raise".
+        averaging : {"integrate", "plug-in"} or None, default=None
+            As the parameter of the constructor, which None takes; "plug-in" is lme4's ``predict``.
 
         Returns
         -------
@@ -173,6 +176,10 @@ class ClassPredictions(FromProbabilities):
         UnknownLevelWarning
             If the model was fitted with groups and none are given.
         """
+        if averaging is not None:
+            model = averaged_as(self, averaging)
+            chosen: FloatArray = model.predict_proba(X, groups, random=random, missing=missing)
+            return chosen
         if leaves_gaps(self._state(), missing):
             rows = CompleteRows.to_predict(self._state(), X, groups)
             find = partial(self.predict_proba, random=random, missing="raise")

@@ -15,7 +15,7 @@ from skmixed.bayes.penalties import Penalising
 from skmixed.core.linalg import FloatArray, generator_of
 from skmixed.core.sums.layout import Rows
 from skmixed.design.source import Source
-from skmixed.estimators._estimator import Refused, UnknownLevels, check_choice
+from skmixed.estimators._estimator import Averaging, Refused, UnknownLevels, check_choice
 from skmixed.estimators.mixed._generalized_state import GeneralizedAttributes, GeneralizedState
 from skmixed.estimators.mixed._mixed_estimator import PENALISING, MixedEstimator
 from skmixed.estimators.reading._input_table import InputTable
@@ -23,8 +23,6 @@ from skmixed.estimators.reading._numbers import read_positive_weights
 from skmixed.estimators.reading._prediction_rows import PredictionRows, draw_predictors
 from skmixed.estimators.reading._training_data import read_exposure, read_observed
 from skmixed.inference.parameter_values import ParameterValues
-
-Averaging = Literal["integrate", "plug-in"]
 
 
 class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):

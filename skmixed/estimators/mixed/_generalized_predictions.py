@@ -14,7 +14,12 @@ from skmixed.core.generalized.after_fit.predictive import Mixture
 from skmixed.core.generalized.after_fit.predictor_errors import predictor_errors
 from skmixed.core.linalg import FloatArray
 from skmixed.core.rows.prediction_errors import effect_variances, of_unknown_levels
-from skmixed.estimators._estimator import check_choice, refuse_beside_interval
+from skmixed.estimators._estimator import (
+    Averaging,
+    averaged_as,
+    check_choice,
+    refuse_beside_interval,
+)
 from skmixed.estimators.mixed._generalized_estimator import BaseGeneralized
 from skmixed.estimators.mixed._generalized_state import GeneralizedState
 from skmixed.estimators.reading._complete_rows import CompleteRows, MissingRows, leaves_gaps
@@ -126,6 +131,7 @@ class GeneralizedPredictions(BaseGeneralized):
         return_std: Literal[False] = False,
         interval: float | None = None,
         missing: MissingRows | None = None,
+        averaging: Averaging | None = None,
     ) -> FloatArray: ...
 
     @overload
@@ -138,6 +144,7 @@ class GeneralizedPredictions(BaseGeneralized):
         return_std: Literal[True],
         interval: float | None = None,
         missing: MissingRows | None = None,
+        averaging: Averaging | None = None,
     ) -> tuple[FloatArray, FloatArray]: ...
 
     def predict(
@@ -149,6 +156,7 @@ class GeneralizedPredictions(BaseGeneralized):
         return_std: bool = False,
         interval: float | None = None,
         missing: MissingRows | None = None,
+        averaging: Averaging | None = None,
     ) -> FloatArray | tuple[FloatArray, FloatArray]:
         """Predict the mean response.
 
@@ -172,6 +180,8 @@ class GeneralizedPredictions(BaseGeneralized):
             Whether missing values in the columns the model needs raise an error or give NaN
             predictions, as in R. None means "nan" for a model fitted with na_action="exclude",
             otherwise "raise".
+        averaging : {"integrate", "plug-in"} or None, default=None
+            As the parameter of the constructor, which None takes; "plug-in" is lme4's ``predict``.
 
         Returns
         -------
@@ -201,6 +211,13 @@ class GeneralizedPredictions(BaseGeneralized):
         UnknownLevelWarning
             If the model was fitted with groups and none are given.
         """
+        if averaging is not None:
+            found: FloatArray | tuple[FloatArray, FloatArray] = averaged_as(
+                self, averaging
+            ).predict(
+                X, groups, random=random, return_std=return_std, interval=interval, missing=missing
+            )
+            return found
         if interval is not None:
             refuse_beside_interval(random, return_std)
             check_probability(interval)

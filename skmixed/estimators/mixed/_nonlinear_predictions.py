@@ -17,7 +17,12 @@ from skmixed.core.nonlinear.curve_averages import UncertainCurve
 from skmixed.core.rows.prediction_errors import effect_variances, mean_variances
 from skmixed.core.sums.layout import Rows
 from skmixed.design.source import Source
-from skmixed.estimators._estimator import check_choice, refuse_beside_interval
+from skmixed.estimators._estimator import (
+    Averaging,
+    averaged_as,
+    check_choice,
+    refuse_beside_interval,
+)
 from skmixed.estimators.mixed._following_rows import columns_needed, refuse_unknown_variances
 from skmixed.estimators.mixed._generalized_estimator import refuse_missing
 from skmixed.estimators.mixed._mixed_estimator import MixedEstimator
@@ -181,6 +186,7 @@ class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[N
         return_std: Literal[False] = False,
         interval: float | None = None,
         missing: MissingRows | None = None,
+        averaging: Averaging | None = None,
     ) -> FloatArray: ...
 
     @overload
@@ -193,6 +199,7 @@ class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[N
         return_std: Literal[True],
         interval: float | None = None,
         missing: MissingRows | None = None,
+        averaging: Averaging | None = None,
     ) -> tuple[FloatArray, FloatArray]: ...
 
     def predict(
@@ -204,6 +211,7 @@ class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[N
         return_std: bool = False,
         interval: float | None = None,
         missing: MissingRows | None = None,
+        averaging: Averaging | None = None,
     ) -> FloatArray | tuple[FloatArray, FloatArray]:
         """Predict the mean response.
 
@@ -226,6 +234,8 @@ class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[N
             Whether missing values in the columns the model needs raise an error or give NaN
             predictions, as in R. None means "nan" for a model fitted with na_action="exclude",
             otherwise "raise".
+        averaging : {"integrate", "plug-in"} or None, default=None
+            As the parameter of the constructor, which None takes; "plug-in" is lme4's ``predict``.
 
         Returns
         -------
@@ -254,6 +264,13 @@ class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[N
         UnknownLevelWarning
             If the model was fitted with groups and none are given.
         """
+        if averaging is not None:
+            found: FloatArray | tuple[FloatArray, FloatArray] = averaged_as(
+                self, averaging
+            ).predict(
+                X, groups, random=random, return_std=return_std, interval=interval, missing=missing
+            )
+            return found
         if interval is not None:
             refuse_beside_interval(random, return_std)
             check_probability(interval)

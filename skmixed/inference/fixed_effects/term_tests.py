@@ -166,6 +166,8 @@ def anova(
     ------
     ValueError
         For an unknown type, and as in `coefficient_table`.
+    TypeError
+        For a second model, which `compare_models` takes.
 
     See Also
     --------
@@ -207,6 +209,11 @@ def anova(
     I(Days ** 2) 1079.5  1079.5      1  143    1.6558  0.2003
     Degrees of freedom by Satterthwaite's method.
     """
+    if hasattr(type, "fit"):
+        raise TypeError(
+            "anova tests the terms of one model: compare_models(m1, m2) is the likelihood-ratio "
+            "test of two, R's anova(m1, m2)"
+        )
     wanted = _TYPES.get(type, type)
     if wanted not in BY_TYPE:
         raise ValueError(f"type={type!r} is not one of 'I', 'II' and 'III'")
