@@ -39,6 +39,10 @@ const cut = (view, page) => {
   for (const e of article.querySelectorAll("table, pre, img, math, figure, svg"))
     if (e.getBoundingClientRect().right > end && !scrolls(view, e))
       faults.push("wider than the text: " + e.tagName + "." + e.className);
+  for (const e of article.querySelectorAll("h1, h2, h3, h4, p, dt"))
+    if (e.scrollWidth > e.clientWidth + 1 && e.clientWidth && !scrolls(view, e)
+        && view.getComputedStyle(e).display !== "inline")
+      faults.push("wider than its box: " + e.textContent.trim().slice(0, 60));
   for (const e of page.querySelectorAll("article *, .prev-next-area *"))
     if (e.clientWidth > 1 && e.scrollWidth > e.clientWidth + 1
         && ["hidden", "clip"].includes(view.getComputedStyle(e).overflowX))
@@ -62,7 +66,7 @@ const show = (page, width) => new Promise(done => {
     faults.push(...cut(frame.contentWindow, page_));
     if (!page_.title.trim() || !page_.querySelector("h1")) faults.push("no title");
     frame.remove();
-    done(faults.map(fault => `${page}: ${fault}`));
+    done(faults.map(fault => `${page} at ${width} px: ${fault}`));
   }, 50);
   frame.src = page;
   document.body.append(frame);
