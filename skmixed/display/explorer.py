@@ -16,7 +16,7 @@ import numpy as np
 from skmixed._extras import missing
 from skmixed.display._explored_models import SLOPE, t_quantiles
 from skmixed.display._explorer_tables import ExplorerTables
-from skmixed.display._fitted_models import last_step, predictor_of, response_of
+from skmixed.display._fitted_models import last_step, response_of
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("numbers", "observations", "drawing", "controls")  # of the page, one after another
@@ -200,13 +200,13 @@ def _notes(tables: ExplorerTables) -> list[str]:
         if each.left_out
     ]
     notes += [
-        f"The level of {name} counts as unknown: intervals have the variance between its levels."
+        f"Levels of {name} are taken as unknown: intervals include the variance between them."
         for name in tables.model.left_out
     ]
     if tables.quantiles:
-        notes.append("Intervals are those of the posterior; their shape is that at the reference.")
+        notes.append("Credible intervals have the shape of the posterior at the reference values.")
     if tables.model.averages:
-        notes.append("Predictions are averaged over what is not known of the groups.")
+        notes.append("Predictions are averaged over the uncertainty of the effects of groups.")
     return notes
 
 
@@ -228,7 +228,7 @@ def _pictures(tables: ExplorerTables) -> tuple[list[Any], dict[str, Any]]:
         "toolbar_location": None,
     }
     ends = ("x", "value", "low", "high", "label")
-    said = [("", "@label"), ("prediction", "@value"), ("interval", "@low to @high")]
+    said = [("group", "@label"), ("value", "@value"), ("interval", "@low to @high")]
     lines = source("xs", "ys", "colour", "dash", name="lines")
     bands = source("xs", "ys", "colour", name="bands")
     points = source(*ends, "colour", name="points")
@@ -309,7 +309,7 @@ def _arrays(estimator: Any, tables: ExplorerTables) -> dict[str, Any]:
         "first_shown": _first_shown(tables),
         "factor": model.factor,
         "response": _response_text(estimator),
-        "predictor": predictor_of(estimator),
+        "predictor": "" if family is None else f"{family.link}({response_of(estimator)})",
         "is_probability": hasattr(estimator, "classes_"),
         "has_observations": model.has_observations,
         "observed": _observed(tables),

@@ -386,6 +386,8 @@ def test_models_of_groups(opened, shops, inner):
     found = page.explored()
     ends = 1e-9 if is_count else _TO_WIDTH
     agree(fitted, rows_of(found, price=6.0), found, kind="observation", ends=ends)
+    scale = page.evaluate("document.querySelector('#contributions caption').textContent")
+    assert ("log(y)" in scale) == is_count
 
 
 def test_posteriors(opened, shops):
