@@ -88,6 +88,13 @@ def test_what_to_type_is_there(page):
     assert sorted(named - KNOWN) == []
 
 
+@pytest.mark.parametrize("page", WITH_TABLES, ids=lambda page: page.stem)
+def test_pages_open_with_what_is_typed_there_and_here(page):
+    opening = page.read_text("utf-8").split("\n| ")[0]
+    assert "```r\n" in opening or "```text\n" in opening
+    assert "\n>>> " in opening
+
+
 def test_a_name_that_is_nowhere_is_found(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(
