@@ -113,7 +113,9 @@ class MixedClassifier(ClassPredictions, BaseGeneralized):
     theta_ : ndarray of shape (n_theta,)
         Free entries of the Cholesky factors of `random_covariance_`, in lme4's order.
     criterion_, deviance_ : float
-        -2 log-likelihood; with a `prior`, `criterion_` also includes `penalty_`.
+        -2 log-likelihood; with a `prior`, `criterion_` also includes `penalty_`. lme4's
+        ``deviance(m)`` is another figure: the sum of squared deviance residuals, given the random
+        effects.
     penalty_ : float
         -2 log density of the `prior` at the estimates, up to a constant; 0.0 without one.
     log_likelihood_, aic_, bic_ : float

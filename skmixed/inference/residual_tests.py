@@ -1,4 +1,4 @@
-"""Whether responses vary more than a generalized model allows, and whether zeros are too many."""
+"""Whether responses are distributed as a model says: dispersion, zeros, outliers, uniformity."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
+from skmixed.core.fit import Fit
 from skmixed.core.generalized.after_fit.other_responses import predictors_given
 from skmixed.core.generalized.after_fit.row_residuals import (
     check_whole,
@@ -17,7 +19,14 @@ from skmixed.core.generalized.after_fit.row_residuals import (
 )
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray, generator_of
-from skmixed.inference.fitted import design_of, formula_of, mixed_fit_of, snapshot
+from skmixed.inference.fitted import (
+    MixedFit,
+    design_of,
+    determined_mixed_fit_of,
+    formula_of,
+    snapshot,
+)
+from skmixed.inference.residuals import marginal_distribution
 from skmixed.inference.table import Table
 
 _DRAWN_AT_ONCE = 2e6  # responses: 16 MB
@@ -35,11 +44,11 @@ def residual_tests(
     n_samples: int = 250,
     random_state: Any = None,
 ) -> Table:
-    """Test by simulation whether responses are dispersed as the model says, and zero as often.
+    """Test by simulation whether responses are distributed as the model says.
 
     Parameters
     ----------
-    model : MixedClassifier or MixedGeneralizedRegressor
+    model : MixedLinearRegressor, MixedClassifier or MixedGeneralizedRegressor
         Fitted.
     X, y, sample_weight, groups : array-like
         The rows of the fit, as given to `fit`, or others of its levels. Weights are numbers of
@@ -59,12 +68,14 @@ def residual_tests(
         Columns observed, expected (the mean of the simulations), ratio and p_value. Row dispersion
         is the sum of squared Pearson residuals by its degrees of freedom; zeros, of counts and of
         shares, their number; uniformity the largest distance of the distribution function of the
-        quantile residuals from that of a uniform variable.
+        quantile residuals from that of a uniform variable. A linear model has in the place of zeros
+        outliers, the number of responses beyond what one in `n_samples` + 1 draws exceeds at either
+        end.
 
     Raises
     ------
     TypeError
-        For a linear mixed model, whose residual variance is estimated.
+        For a nonlinear mixed model and for a posterior.
     ValueError
         For invalid rows, responses that are no whole numbers where these alone are possible,
         levels that the model does not know, and weights that count rows.
@@ -75,12 +86,17 @@ def residual_tests(
 
     Notes
     -----
-    Every simulation draws random effects and responses from the fitted model, and finds the modes
-    of the random effects given them anew, at the estimated coefficients and variances; residuals
-    are those given these modes. So what the modes take in of the noise, which leaves residuals too
-    small, is the same in the data and in the simulations. The number of zeros is judged by its
-    distance from what the modes lead one to expect. The coefficients are not estimated again; the
-    degrees of freedom of the dispersion allow for it.
+    Of a linear model every simulation draws new random effects and residuals, as by DHARMa's
+    default, and quantile residuals are those over all groups; that rows of a group are alike is so
+    in the simulations too. Its residual variance has fitted itself to the data, so that only the
+    form of the dispersion is tested.
+
+    Of a generalized model every simulation draws random effects and responses from the fitted
+    model, and finds the modes of the random effects given them anew, at the estimated coefficients
+    and variances; residuals are those given these modes. So what the modes take in of the noise,
+    which leaves residuals too small, is the same in the data and in the simulations. The number of
+    zeros is judged by its distance from what the modes lead one to expect. The coefficients are not
+    estimated again; the degrees of freedom of the dispersion allow for it.
 
     A dispersion that is estimated, as that of the negative binomial and gamma families, has fitted
     itself to the data, so that only its form is tested. Single outcomes, 0 or 1, cannot be
@@ -109,22 +125,10 @@ def residual_tests(
     if n_samples < 1:
         raise ValueError(f"n_samples={n_samples}: at least one simulation is needed")
     model = snapshot(model)
-    fit = mixed_fit_of(model)
+    fit = determined_mixed_fit_of(model)
     design_of(model)  # which a bare fit has not
-    if not isinstance(fit, GeneralizedFit):
-        raise TypeError(
-            f"a {type(model).__name__} estimates its residual variance, so that there is no "
-            "dispersion to test, and its responses are dense: look at ResidualsDisplay"
-        )
     observed = model._observed_rows(X, y, sample_weight, groups)
-    fit.mean_family.check(observed.y, observed.weights)
-    sizes = fit.mean_family.sizes(observed.y, observed.weights)
-    check_whole(fit.mean_family, observed.y, sizes)
-    if sizes is None and observed.weights is not None and (observed.weights != 1.0).any():
-        raise ValueError(
-            "sample_weight counts rows of this model, and rows of one response are not drawn "
-            "together: repeat rows instead of weighting them"
-        )
+    sizes = _drawn_weights(fit, observed)
     generator = generator_of(random_state)
     n = len(observed.y)
 
@@ -140,8 +144,86 @@ def residual_tests(
             )
             yield from observed.coded(drawn).T
 
+    if isinstance(fit, Fit):
+        edge = 1.0 / (n_samples + 1)
+        linear = np.array(list(_linear_statistics(fit, observed, simulated(), edge)))
+        return _linear_tested(linear, alternative, formula_of(model))
     found = np.array(list(_statistics(fit, observed, sizes, simulated(), generator)))
     return _tested(fit, observed.y, sizes, found, alternative, formula_of(model))
+
+
+def _drawn_weights(fit: MixedFit, observed: Any) -> FloatArray | None:
+    """Return the weights that responses are drawn with, (n,): trials, exposures or precisions.
+
+    Raises ValueError for weights that count rows, and responses that the family cannot have.
+    """
+    weights: FloatArray | None = observed.weights
+    if isinstance(fit, Fit):
+        sizes = weights if fit.spec.weighting == "precision" else None
+    else:
+        fit.mean_family.check(observed.y, weights)
+        sizes = fit.mean_family.sizes(observed.y, weights)
+        check_whole(fit.mean_family, observed.y, sizes)
+    if sizes is None and weights is not None and (weights != 1.0).any():
+        raise ValueError(
+            "sample_weight counts rows of this model, and rows of one response are not drawn "
+            "together: repeat rows instead of weighting them"
+        )
+    return sizes
+
+
+def _linear_statistics(
+    fit: Fit,
+    observed: Any,  # `ObservedRows`
+    simulated: Iterator[FloatArray],
+    edge: float,  # probability beyond which a response is an outlier
+) -> Iterator[tuple[float, float, float]]:
+    """Yield dispersion, outliers and distance from uniformity, as `_statistics`."""
+    means, deviations = marginal_distribution(fit, observed)
+    n = len(means)
+    degrees = n - fit.rank
+    for y in chain([observed.y], simulated):
+        scaled = (y - means) / deviations
+        between = special.ndtr(scaled)
+        outliers = float((np.minimum(between, special.ndtr(-scaled)) < edge).sum())
+        dispersion = float(np.square(scaled).sum()) / max(degrees, 1)
+        yield dispersion, outliers, _distance_from_uniform(between)
+        degrees = n  # coefficients are estimated from the observed response alone
+
+
+def _distance_from_uniform(values: FloatArray) -> float:
+    """Return the largest distance of an empirical distribution function from the uniform one."""
+    steps, values = np.arange(len(values) + 1) / len(values), np.sort(values)
+    return float(max((steps[1:] - values).max(), (values - steps[:-1]).max()))
+
+
+def _linear_tested(found: FloatArray, alternative: Alternative, formula: str) -> Table:
+    """Compare the statistics of a linear model, the data's first, with those simulated."""
+    data, drawn = found[0], found[1:]
+    ways: dict[str, Alternative] = {
+        "dispersion": alternative,
+        "outliers": alternative,
+        "uniformity": "greater",
+    }
+    rows = {
+        name: (data[place], drawn[:, place].mean(), _p_value(data[place], drawn[:, place], way))
+        for place, (name, way) in enumerate(ways.items())
+    }
+    notes = (
+        f"{len(drawn)} simulations with new random effects, alternative: {alternative}.",
+        "The residual variance is estimated: only the form of the dispersion is tested.",
+    )
+    return _table_of(rows, formula, notes)
+
+
+def _table_of(
+    rows: dict[str, tuple[float, float, float]], formula: str, notes: tuple[str, ...]
+) -> Table:
+    """Tabulate what was observed and expected, and p-values."""
+    frame = pd.DataFrame.from_dict(rows, "index", columns=["observed", "expected", "p_value"])
+    expected = frame["expected"].where(frame["expected"] > 0.0)
+    frame.insert(2, "ratio", frame["observed"] / expected)
+    return Table(f"Tests of residuals: {formula}", frame, notes)
 
 
 def _statistics(
@@ -157,16 +239,14 @@ def _statistics(
     """
     family, phi, n = fit.mean_family, fit.phi, len(observed.y)
     rows, base = observed.rows_at_known_levels(), observed.coefficient_part()
-    steps = np.arange(n + 1) / n
     degrees = n - fit.rank
     for y, eta in predictors_given(fit, rows, base, chain([observed.y], simulated)):
         squares = np.square(pearson_residuals(family, y, family.mean(eta), sizes, phi))
         below, upto = probabilities(family, y, sizes, phi, eta, np.zeros(n))
-        uniform = np.sort(below + generator.random(n) * (upto - below))
-        distance = max((steps[1:] - uniform).max(), (uniform - steps[:-1]).max())
+        distance = _distance_from_uniform(below + generator.random(n) * (upto - below))
         zeros = float((y == 0.0).sum())
         beyond = zeros - float(family.cdf(np.zeros(n), eta, sizes, phi).sum())
-        yield float(squares.sum() / max(degrees, 1)), zeros, beyond, float(distance)
+        yield float(squares.sum() / max(degrees, 1)), zeros, beyond, distance
         degrees = n  # coefficients are estimated from the observed response alone
 
 
@@ -193,15 +273,12 @@ def _tested(
         rows["zeros"] = (data[zeros], expected, p)
     p = _p_value(data[distance], drawn[:, distance], "greater")
     rows["uniformity"] = (data[distance], means[distance], p)
-    frame = pd.DataFrame.from_dict(rows, "index", columns=["observed", "expected", "p_value"])
-    expected = frame["expected"].where(frame["expected"] > 0.0)
-    frame.insert(2, "ratio", frame["observed"] / expected)
     notes = [f"{len(drawn)} simulations, alternative: {alternative}."]
     if is_single:
         notes.append("Single outcomes have neither a dispersion of their own nor surplus zeros.")
     elif fit.mean_family.n_dispersions:
         notes.append("The dispersion is estimated: only its form is tested.")
-    return Table(f"Tests of residuals: {formula}", frame, tuple(notes))
+    return _table_of(rows, formula, tuple(notes))
 
 
 def _p_value(value: float, drawn: FloatArray, alternative: Alternative) -> float:

@@ -309,14 +309,9 @@ def _linear(
 ) -> tuple[FloatArray, FloatArray]:
     """Return the same of a linear mixed model."""
     found, weights = observed.y - center, observed.weights
-    relative = np.ones(len(found))  # standard deviations, to sigma
-    if isinstance(fit, ResidualFit) and observed.residual is not None:
-        relative = fit.structure.deviations(fit.phi, observed.residual)
+    relative = _relative_deviations(fit, observed)
     if kind == "quantile":
-        noise = fit.sigma2 * np.square(relative)
-        if weights is not None and fit.spec.weighting == "precision":
-            noise /= weights
-        found = special.ndtr(found / np.sqrt(variance + noise))
+        found = special.ndtr(found / np.sqrt(variance + _noise(fit, observed)))
     elif kind != "response":
         found = found if weights is None else np.sqrt(weights) * found
         found = found / np.sqrt(fit.sigma2) if kind != "deviance" else found
@@ -324,6 +319,27 @@ def _linear(
             return (whitened := _whitened(fit, observed.residual, found)), whitened
         found = found / relative
     return found, found
+
+
+def _relative_deviations(fit: Fit, observed: Observed) -> FloatArray:
+    """Return the standard deviations of residuals, relative to sigma, (n,)."""
+    if isinstance(fit, ResidualFit) and observed.residual is not None:
+        return fit.structure.deviations(fit.phi, observed.residual)
+    return np.ones(len(observed.y))
+
+
+def _noise(fit: Fit, observed: Observed) -> FloatArray:
+    """Return the residual variances of rows, (n,), of weights that are precisions."""
+    noise: FloatArray = fit.sigma2 * np.square(_relative_deviations(fit, observed))
+    if observed.weights is not None and fit.spec.weighting == "precision":
+        noise = noise / observed.weights
+    return noise
+
+
+def marginal_distribution(fit: Fit, observed: Observed) -> tuple[FloatArray, FloatArray]:
+    """Return means and standard deviations of responses over new random effects, (n,) each."""
+    variance = observed.random_variance(fit.covariances, known_too=True)
+    return observed.fixed_part(), np.sqrt(variance + _noise(fit, observed))
 
 
 def _whitened(fit: ResidualFit, rows: ResidualRows, residuals: FloatArray) -> FloatArray:

@@ -99,10 +99,7 @@ USES = {
         lambda m: inference.random_effects_table(m), "no random effects", None,
     ),
     "ranova": (lambda m: inference.ranova(m), "no random terms", None),
-    "residual_tests": (
-        lambda m: inference.residual_tests(m, TEETH, Y), "estimates its residual variance",
-        "estimates its residual variance",
-    ),
+    "residual_tests": (lambda m: inference.residual_tests(m, TEETH, Y), None, None),
     "residuals": (lambda m: inference.residuals(m, TEETH, Y, kind="normalized"), None, None),
     "residuals, studentised": (
         lambda m: inference.residuals(m, TEETH, Y, kind="studentised"), SERIES, None,

@@ -309,5 +309,48 @@ def test_errors_at_the_door():
     with pytest.raises(ValueError, match="at least one simulation"):
         residual_tests(model, X, y, n_samples=0)
     linear = MixedLinearRegressor("(1 | g)").fit(X, eta + rng.normal(size=100))
-    with pytest.raises(TypeError, match="estimates its residual variance"):
-        residual_tests(linear, X, y)
+    with pytest.raises(ValueError, match="sample_weight counts rows"):
+        residual_tests(linear, X, y, np.full(100, 2.0))
+
+
+def test_linear_models_are_tested_for_form_outliers_and_uniformity():
+    rng = np.random.default_rng(1)
+    g = np.repeat(np.arange(30), 10)
+    X, effects = pd.DataFrame({"x": rng.normal(size=300), "g": g}), rng.normal(size=30)[g]
+
+    def tested(noise, **settings):
+        y = X["x"] + effects + noise
+        model = MixedLinearRegressor("(1 | g)").fit(X, y)
+        table = residual_tests(model, X, y, n_samples=199, random_state=0, **settings)
+        assert table.to_frame().index.tolist() == ["dispersion", "outliers", "uniformity"]
+        return table
+
+    right = tested(rng.normal(size=300))
+    assert (right["p_value"] > 0.05).all()
+    assert "199 simulations with new random effects" in str(right)
+    few = np.where(rng.random(300) < 0.05, 12.0, 0.0) * rng.choice([-1.0, 1.0], 300)
+    heavy = tested(rng.normal(size=300) + few, alternative="greater")
+    assert heavy.to_frame().loc["outliers", "p_value"] == pytest.approx(1 / 200)
+    skewed = tested(4.0 * rng.exponential(size=300) ** 2)
+    assert skewed.to_frame().loc["uniformity", "p_value"] == pytest.approx(1 / 200)
+    # Precisions are drawn with: rows of weight w vary as sigma^2 / w.
+    w = np.where(np.arange(300) % 2, 25.0, 1.0)
+    y = X["x"] + effects + rng.normal(size=300) / np.sqrt(w)
+    model = MixedLinearRegressor("(1 | g)", weighting="precision").fit(X, y, w)
+    found = residual_tests(model, X, y, w, n_samples=99, random_state=0)
+    assert (found["p_value"] > 0.05).all()
+
+
+@pytest.mark.study
+def test_p_values_of_linear_residual_tests_are_not_too_small():
+    rng = np.random.default_rng(3)
+    g = np.repeat(np.arange(20), 6)
+    X, found = pd.DataFrame({"x": rng.normal(size=120), "g": g}), []
+    for _ in range(200):
+        y = X["x"] + rng.normal(size=20)[g] + rng.normal(size=120)
+        model = MixedLinearRegressor("(1 | g)").fit(X, y)
+        tests = residual_tests(model, X, y, n_samples=99, random_state=rng)
+        found.append(tests["p_value"].to_numpy())
+    assert (
+        np.mean(np.array(found) <= 0.05, axis=0) < 0.05 + 3.0 * np.sqrt(0.05 * 0.95 / 200)
+    ).all()

@@ -93,7 +93,8 @@ class MixedEstimator(FittedEstimator[State]):
         Summary
             Prints as text and shows as HTML in a notebook; generalized models are summarised on the
             link scale. ``to_frame()`` has all parameters by name, with standard errors of the fixed
-            effects.
+            effects. The t or z tests of R's ``summary`` are in
+            `skmixed.inference.coefficient_table`.
         """
         fitted = self._state()
         curves = summarised_curves(fitted.fit, fitted.design)
