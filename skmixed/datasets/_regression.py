@@ -159,7 +159,7 @@ def _equicorrelated(size, correlation):
     matrix = np.full((size, size), float(correlation))
     np.fill_diagonal(matrix, 1.0)
     if np.linalg.eigvalsh(matrix)[0] < -_EIGENVALUE_ROUNDING:
-        raise ValueError(f"No {size} variables can have pairwise correlation {correlation}.")
+        raise ValueError(f"{size} variables cannot all have pairwise correlation {correlation}.")
     return matrix
 
 

@@ -113,7 +113,7 @@ class Relationship:
             raise ValueError("the relationship has a negative variance on its diagonal")
         mean = float(square.diagonal().mean())
         if not mean > 0.0:
-            raise ValueError("the relationship is zero: no level has a variance")
+            raise ValueError("the relationship is zero, so that no level has a variance")
         if scale:
             square = square / mean
         square.flags.writeable = False
@@ -294,13 +294,12 @@ def _labels_of(matrix: Any, labels: Any) -> Any:
         return labels
     if not isinstance(matrix, pd.DataFrame):
         raise ValueError(
-            "a relationship needs the labels of its levels: give a data frame whose rows and "
+            "a relationship requires the labels of its levels: pass a data frame whose rows and "
             "columns are labelled, or labels=[...] in the order of the matrix"
         )
     if not matrix.index.equals(matrix.columns):
         raise ValueError(
-            "rows and columns of a relationship have the same labels in the same order, and those "
-            "of this one differ"
+            "rows and columns of a relationship must have the same labels in the same order"
         )
     return matrix.index
 
@@ -311,10 +310,12 @@ def _square(matrix: Any, precision: bool) -> FloatArray:
         matrix = _dense(matrix)
     square = np.array(matrix, dtype=np.float64)
     if square.ndim != 2 or square.shape[0] != square.shape[1] or not len(square):
-        raise ValueError(f"a relationship is a square matrix; this one has shape {square.shape}")
+        raise ValueError(
+            f"a relationship must be a square matrix; this one has shape {square.shape}"
+        )
     if not np.isfinite(square).all():
         kind = "precision" if precision else "relationship"
-        raise ValueError(f"the {kind} has entries that are NaN or infinite")
+        raise ValueError(f"the {kind} has NaN or infinite entries")
     return square
 
 
@@ -322,7 +323,7 @@ def _dense(matrix: Any) -> FloatArray:
     """Write a sparse matrix out. Raises MemoryError if its inverse would not fit."""
     check_memory(
         8 * _INVERSE_MATRICES * matrix.shape[0] ** 2,
-        f"a relationship of {matrix.shape[0]} levels is held densely,",
+        f"a relationship of {matrix.shape[0]} levels is stored densely,",
     )
     return np.asarray(matrix.toarray(), dtype=np.float64)
 
@@ -332,8 +333,8 @@ def _check_symmetric(square: FloatArray) -> None:
     if gap.max() > _ASYMMETRY * np.abs(square).max():
         i, j = np.unravel_index(int(gap.argmax()), gap.shape)
         raise ValueError(
-            f"a relationship is symmetric; entries [{i}, {j}] and [{j}, {i}] of this one are "
-            f"{square[i, j]:.6g} and {square[j, i]:.6g}"
+            f"a relationship must be symmetric; entries [{i}, {j}] and [{j}, {i}] of this one "
+            f"are {square[i, j]:.6g} and {square[j, i]:.6g}"
         )
 
 
@@ -341,9 +342,7 @@ def _inverse(precision: FloatArray) -> FloatArray:
     try:
         root = np.linalg.inv(np.linalg.cholesky(precision))
     except np.linalg.LinAlgError:
-        raise ValueError(
-            "the precision is not positive definite, so that it has no inverse"
-        ) from None
+        raise ValueError("the precision is not positive definite and cannot be inverted") from None
     return root.T @ root
 
 

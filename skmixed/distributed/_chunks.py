@@ -111,7 +111,7 @@ class Chunks:
         if table is None:
             raise TypeError(
                 f"the first chunk is a {type(first[1]).__name__}; every chunk must be a data "
-                "frame, whose columns have names"
+                "frame with column names"
             )
         self.names = list(table.names)
         self._named = chain([first], named)

@@ -66,8 +66,8 @@ def engine_of(frame: Any, connection: Any = None) -> Engine:
         return ArrowFiles(parquet_files(frame), has_schema=False)
     if kind == "LazyFrame":
         raise TypeError(
-            "a LazyFrame has no chunks of its own: write it by sink_parquet and pass the files, or "
-            "pass frame.collect_batches()"
+            "a LazyFrame has no chunks of its own: write it with sink_parquet and pass the "
+            "files, or pass frame.collect_batches()"
         )
     if not hasattr(frame, "shape") and isinstance(frame, Iterable):
         return Chunks(frame)
@@ -158,18 +158,18 @@ DuckDB relation, or iterable of data frames
     """
     if isinstance(model, BaseGeneralized):
         raise TypeError(
-            f"model is a {type(model).__name__}, whose fit goes over the rows many times: no sums "
-            "of parts are enough for it. Fit it to rows in memory, or a MixedLinearRegressor here"
+            f"model is a {type(model).__name__}, which cannot be fitted in one pass over the "
+            "rows: fit it to rows in memory, or a MixedLinearRegressor here"
         )
     if not isinstance(model, MixedLinearRegressor):
         raise TypeError(
             f"model is a {type(model).__name__}; a MixedLinearRegressor is expected. "
             + (
-                "Only linear models are told by sums of their rows in one pass, others read them "
-                "again and again: fit a sample of the groups with all of their rows"
+                "Only linear models can be fitted in one pass over the rows: fit a sample of "
+                "the groups, with all of their rows, in memory"
                 if hasattr(model, "random")
-                else "Steps of a pipeline before it would need a pass of their own: give the "
-                "engine the finished columns, or say them in the model's formula"
+                else "Earlier steps of a pipeline would require a pass of their own: give the "
+                "engine the transformed columns, or write them into the model's formula"
             )
         )
     model._validate_params()
@@ -199,10 +199,12 @@ def _checked_summing(
     wanted = tuple(n for n in names if n not in others) if features is None else _names(features)
     missing = [name for name in [*others, *wanted] if name not in names]
     if missing:
-        raise ValueError(f"the columns {missing} are not there; the frame has {names}")
+        raise ValueError(f"the columns {missing} do not exist; the frame has {names}")
     twice = [name for name in wanted if name in (target, weight)]
     if twice:
-        raise ValueError(f"the columns {twice} are the target or the weight: leave them out of X")
+        raise ValueError(
+            f"the columns {twice} are the target or the weight: leave them out of `features`"
+        )
     return PartSummer(clone(model), target, wanted, given, weight, dict(categories or {}))
 
 

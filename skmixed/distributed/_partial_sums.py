@@ -42,8 +42,8 @@ class Declaration:
         for term in data.terms:
             if term.members is not None:
                 raise ValueError(
-                    f"the levels of {term.name!r} are columns, which parts of the rows do not have "
-                    "in common: call fit with all rows"
+                    f"the levels of {term.name!r} are columns, which parts of the data do not "
+                    "share: call fit with all rows"
                 )
         nothing = np.empty(0)
         source = Source(0, data.source.names)
@@ -172,7 +172,7 @@ def _refuse_other_kinds(first: PartialSums, second: PartialSums) -> None:
         if are_other_kinds(before, kind):
             raise PartitionError(
                 f"{second.name}: the column {name!r} holds {kind}, but {before} in {first.name}: "
-                "turn it into the same kind in all parts"
+                "convert it to the same kind in all parts"
             )
 
 
@@ -186,7 +186,8 @@ def _refuse_other_levels(first: PartialSums, second: PartialSums) -> None:
         if kinds[0] != kinds[1] and kinds[0] | kinds[1] == {int, float}:
             raise PartitionError(
                 f"{second.name}: the categories of {name!r} are integers in some parts and "
-                f"floating-point numbers in others, unlike in {first.name}: give them one type"
+                f"floating-point numbers in others, unlike in {first.name}: convert them to one "
+                "type"
             )
 
 
@@ -212,9 +213,9 @@ def _refuse_different(first: PartialSums, second: PartialSums) -> None:
     expression = differing_expression(first.design, second.design)
     if expression is not None:
         raise ValueError(
-            f"{expression!r} learns something else from every part of the data: make its columns "
-            "beforehand, or say in the formula all it would learn, as in C(x, levels=[...]) or "
-            "bs(x, knots=[...], lower_bound=..., upper_bound=...)"
+            f"{expression!r} would learn different values from each part of the data: compute "
+            "its columns beforehand, or write all it would learn into the formula, as in C(x, "
+            "levels=[...]) or bs(x, knots=[...], lower_bound=..., upper_bound=...)"
         )
     if not first.categories and first.products.layout != second.products.layout:
         raise ValueError(
@@ -223,6 +224,6 @@ def _refuse_different(first: PartialSums, second: PartialSums) -> None:
         )
     if first.categories.keys() != second.categories.keys():
         raise ValueError(
-            f"columns are categorical in some parts of the data only: {list(first.categories)} "
+            f"columns are categorical only in some parts of the data: {list(first.categories)} "
             f"and {list(second.categories)}"
         )

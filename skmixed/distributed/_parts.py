@@ -99,8 +99,8 @@ class PartSummer:
         table = InputTable.of_frame(chunk)
         if table is None:
             raise TypeError(
-                f"it is a {type(chunk).__name__}; every chunk must be a data frame, whose columns "
-                "have names"
+                f"it is a {type(chunk).__name__}; every chunk must be a data frame with column "
+                "names"
             )
         if not table.n_rows:
             return None
@@ -143,8 +143,9 @@ class PartSummer:
             names = categorical_columns(design)
             if names:
                 raise ValueError(
-                    f"the columns {list(names)} are categorical in a formula, which parts of rows "
-                    "cannot be summed for beside a residual structure: make columns of 0 and 1"
+                    f"the columns {list(names)} are categorical in a formula, which is not "
+                    "supported with a residual structure for data in parts: convert them to "
+                    "dummies"
                 )
             rows = design.new_rows(data.source, data.y, data.weights)
         else:
@@ -203,8 +204,8 @@ def _basis_of(columns: FloatArray, layout: Layout, kept: Layout) -> FloatArray:
     twice = [name for name in kept.columns[:-1] if name not in layout.columns]
     if twice:
         raise ValueError(
-            "the categories of a column are integers in some rows and other numbers elsewhere, so "
-            f"that {twice[0]!r} has two names: give the column one type"
+            "the categories of a column are integers in some rows and other numbers elsewhere, "
+            f"so that {twice[0]!r} has two names: convert the column to one type"
         )
     chosen = [layout.columns.index(name) for name in kept.columns[:-1]] + [layout.response]
     basis = np.eye(len(layout.columns))

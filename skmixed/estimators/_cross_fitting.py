@@ -46,15 +46,15 @@ def _check_folds(n_folds: int, y: Any, *, stratified: bool) -> None:
     n_rows = _num_samples(y)
     if n_rows < n_folds:
         raise ValueError(
-            f"cv={n_folds} folds need as many rows, and n_samples={n_rows}: take fewer folds, or "
-            "cross_fit='loo'"
+            f"cv={n_folds} folds need at least as many rows, but n_samples={n_rows}: use fewer "
+            "folds, or cross_fit='loo'"
         )
     if stratified:
         largest = int(np.unique(np.asarray(y), return_counts=True)[1].max())
         if largest < n_folds:
             raise ValueError(
-                f"no class of y has as many rows as cv={n_folds} has folds, the largest having "
-                f"{largest}: take fewer folds or a splitter such as KFold for `cv`, or "
+                f"cv={n_folds} folds need a class of y with as many rows, but the largest has "
+                f"{largest}: use fewer folds, a splitter such as KFold for `cv`, or "
                 "cross_fit='loo'"
             )
 
@@ -65,8 +65,8 @@ def _test_parts(splits: Iterable[Any], n_rows: int) -> list[IntArray]:
     folds = [np.flatnonzero(test) if test.dtype == bool else test for test in folds]
     if not np.array_equal(np.sort(np.concatenate(folds)), np.arange(n_rows)):
         raise ValueError(
-            "cv does not test every row once: take a splitter whose test parts do not overlap and "
-            "cover all rows, such as KFold or GroupKFold"
+            "cv does not test every row exactly once: use a splitter whose test sets partition "
+            "the rows, such as KFold or GroupKFold"
         )
     return folds
 

@@ -130,7 +130,8 @@ class FittedEstimator(BaseEstimator, Generic[State]):
                 if callable(value) and not _is_importable(value):
                     raise PicklingError(
                         f"context[{name!r}] of this {type(self).__name__} is {value!r}, which "
-                        "pickle cannot find by a name: define it by def at the top of a module"
+                        "pickle cannot find by name: define it with def at the top level of a "
+                        "module"
                     )
         return packed(self)
 
@@ -273,8 +274,8 @@ class FittedEstimator(BaseEstimator, Generic[State]):
         """Raise TypeError for a class whose fits hold estimators of other packages."""
         if cls._state_type is object:
             raise TypeError(
-                f"a {cls.__name__} holds estimators of other packages, which have no plain form: "
-                "store it by pickle, joblib or skops"
+                f"a {cls.__name__} contains estimators of other packages, which have no plain "
+                "form: use pickle, joblib or skops to store it"
             )
 
     def _doc_link_url_param_generator(self) -> dict[str, str]:
@@ -315,12 +316,10 @@ def refuse_beside_interval(random: Any, return_std: bool | None) -> None:
     `return_std` is None of a model without it.
     """
     if return_std:
-        raise ValueError(
-            "return_std=True and interval are two ways to say how sure predictions are: take one"
-        )
+        raise ValueError("return_std=True and interval cannot be combined: leave one of them out")
     if not (isinstance(random, str) and random == "all"):
-        instead = "" if return_std is None else ", or take return_std=True"
+        instead = "" if return_std is None else ", or use return_std=True"
         raise ValueError(
-            f"random={random!r}, but an interval is about observations, of which all random "
-            f"effects are a part: leave random or interval out{instead}"
+            f"random={random!r} cannot be combined with interval: a prediction interval includes "
+            f"all random effects. Leave one of them out{instead}"
         )

@@ -94,8 +94,8 @@ def unpacked(estimator: type[BaseEstimator], state: Any) -> dict[str, Any]:
         ) from error
     if then != now:
         warn(
-            f"this {name} was stored by version {then} of scikit-mixed and is read by version "
-            f"{now}, which may predict otherwise: compare its predictions, or fit it again",
+            f"this {name} was stored by version {then} of scikit-mixed and loaded by version "
+            f"{now}, which may predict differently: compare its predictions, or fit it again",
             StoredVersionWarning,
         )
     return held
@@ -104,7 +104,7 @@ def unpacked(estimator: type[BaseEstimator], state: Any) -> dict[str, Any]:
 def _check(estimator: type[BaseEstimator], model: Any) -> None:
     """Refuse what is no stored model of this class, in words."""
     if not isinstance(model, Mapping) or model.get("format") != FORMAT:
-        raise ValueError(f"this is no stored model: its 'format' is not {FORMAT!r}")
+        raise ValueError(f"this is not a stored model: its 'format' is not {FORMAT!r}")
     if model.get("schema") != SCHEMA:
         raise ValueError(
             f"this model was stored by version {model.get('version')} in schema "
@@ -120,6 +120,6 @@ def _check(estimator: type[BaseEstimator], model: Any) -> None:
         raise ValueError(f"this stored model is damaged: {error}") from error
     if found != model.get("checksum"):
         raise ValueError(
-            "this stored model is damaged: its checksum is not that of its contents, which were "
-            "changed or cut short after it was stored"
+            "this stored model is damaged: its checksum does not match its contents, which were "
+            "changed or truncated after it was stored"
         )

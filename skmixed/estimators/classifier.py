@@ -351,6 +351,6 @@ def check_probability_interval(level: float, kind: str) -> None:
     check_probability(level)
     if kind != "mean":
         raise ValueError(
-            f"kind={kind!r}: a single response is one class or the other, and only its "
-            "probability has an interval: kind='mean'"
+            f"kind={kind!r} is not available: a single response is one class or the other, and "
+            "only its probability has an interval. Use kind='mean'"
         )

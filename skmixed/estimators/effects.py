@@ -286,13 +286,13 @@ class MixedEffectsRegressor(EffectPredictions, RegressorMixin, BaseEffects):
         self._validate_params()
         if self.family == "gaussian" and self.exposure is not None:
             raise ValueError(
-                f"exposure={self.exposure!r} needs the link 'log', which family='gaussian' has "
-                "not: take family='poisson' for counts, or divide y by the exposure"
+                f"exposure={self.exposure!r} requires a log link, which family='gaussian' does "
+                "not have: use family='poisson' for counts, or divide y by the exposure"
             )
         if self.family != "gaussian" and self.weighting == "precision":
             raise ValueError(
-                f"weighting='precision' is of family='gaussian'; in family {self.family!r} "
-                "weights are numbers of rows: leave it out"
+                f"weighting='precision' requires family='gaussian'; with family={self.family!r} "
+                "weights are frequencies: leave weighting out"
             )
         self._fitted = self._state_of(X, y, sample_weight, groups)
         return self

@@ -374,7 +374,7 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
         """
         unknown = [name for name in self.extra if name not in ("sd", "count")]
         if unknown:
-            raise ValueError(f"extra has {unknown}; it takes 'sd' and 'count'")
+            raise ValueError(f"extra contains {unknown}; only 'sd' and 'count' are allowed")
         table = InputTable.of(X)
         feature_names = table.feature_names
         table.check_shape(self)

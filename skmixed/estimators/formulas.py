@@ -39,7 +39,7 @@ _DECIDED = {
     "random": "write the random terms into the formula",
     "fixed": "write the fixed part into the formula",
     "groups": "name the grouping columns in the formula",
-    "weighting": "weights are inverse variances, as in R; frequencies are the `sample_weight` of "
+    "weighting": "weights are precisions, as in R; for frequencies use the `sample_weight` of "
     "MixedLinearRegressor",
     "sample_weight": "write weights=...",
 }
@@ -54,8 +54,8 @@ _DECIDED_FOR_NLMER = {
     **{name: _SPELLED_IN_R[name] for name in ("control", "subset")},
     **{name: _DECIDED[name] for name in ("random", "groups", "sample_weight", "weighting")},
     "model": "write the curve into the formula",
-    "inputs": "write the columns into the brackets of the curve",
-    "nAGQ": "it is one node, Laplace's approximation",
+    "inputs": "write the columns between the brackets of the curve",
+    "nAGQ": "the Laplace approximation, one node, is always used",
 }
 
 
@@ -66,12 +66,12 @@ def _check_call(
     if not isinstance(formula, str):
         if isinstance(data, str):
             raise TypeError(
-                f"{caller} takes the formula first, then the data: {caller}({data!r}, data)"
+                f"{caller} takes the formula first, then the data: {caller}({caller}, data)"
             )
-        raise TypeError(f"formula is a {type(formula).__name__}; text, as in R, is expected")
+        raise TypeError(f"formula is a {type(formula).__name__}; a string, as in R, is expected")
     for name, instead in decided.items():
         if name in params:
-            raise TypeError(f"{caller} takes no {name!r}: {instead}")
+            raise TypeError(f"{caller} does not accept {name!r}: {instead}")
 
 
 _FAMILIES_OF_R = {"gamma": "gamma", "nbinom2": "negative_binomial", "gaussian": "gaussian"}

@@ -298,8 +298,8 @@ class MixedGeneralizedRegressor(RegressorMixin, GeneralizedPredictions):
         family = family_of(self.family, self.link)
         if self.exposure is not None and family.link != "log":
             raise ValueError(
-                f"exposure={self.exposure!r} needs the link 'log', and that of family "
-                f"{self.family!r} is {family.link!r}: numbers of trials are sample_weight"
+                f"exposure={self.exposure!r} requires the link 'log', but that of family "
+                f"{self.family!r} is {family.link!r}: pass numbers of trials as sample_weight"
             )
         data = read_training_data(self, X, y, sample_weight, groups)
         self._fitted = GeneralizedState.of_table(self, data, family)
@@ -353,5 +353,5 @@ class MixedGeneralizedRegressor(RegressorMixin, GeneralizedPredictions):
         family.check(truth, weights)
         constant = exposure * float(weights @ truth / (weights @ exposure))
         means = self.predict(table, groups)
-        refuse_missing(means, "they have no prediction to be judged: leave them out")
+        refuse_missing(means, "they have no prediction to score: leave them out")
         return explained_deviance(family, phi, truth, means, constant, weights)

@@ -108,7 +108,7 @@ class BaseMixedRegressor(LinearPredictions, LinearAttributes, SummedEstimator[Li
             return leave_rows_out(fitted.fit, rows)
         if leave_out not in fitted.n_groups:
             raise ValueError(
-                f"leave_out={leave_out!r} is no factor of the model, which has "
+                f"leave_out={leave_out!r} is not a grouping factor of the model, which has "
                 f"{list(fitted.n_groups)}; None leaves out single rows"
             )
         names = [index.name for index in fitted.fit.products.levels]

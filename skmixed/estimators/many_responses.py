@@ -95,10 +95,12 @@ class ManyFits:
             If this response could not be fitted.
         """
         if name not in self.coefficients.index:
-            raise KeyError(f"{name!r} is none of the {len(self.coefficients)} responses")
+            raise KeyError(f"{name!r} is not one of the {len(self.coefficients)} responses")
         number = list(self.coefficients.index).index(name)
         if not np.isfinite(self._found.refits.sigma2[number]):
-            raise ValueError(f"the response {name!r} could not be fitted: fit it by itself to see")
+            raise ValueError(
+                f"the response {name!r} could not be fitted: fit it separately to see why"
+            )
         fit = self._found.at(number)
         one = clone(self._estimator)
         one._fitted = LinearState(fit=fit, posterior=fit, **self._known)
@@ -179,8 +181,8 @@ def fit_many(
     """
     if not isinstance(estimator, MixedLinearRegressor):
         raise TypeError(
-            f"fit_many fits a MixedLinearRegressor, not a {type(estimator).__name__}: fit others "
-            "response by response"
+            f"fit_many requires a MixedLinearRegressor, not a {type(estimator).__name__}: fit "
+            "other models separately for each response"
         )
     one: MixedLinearRegressor = clone(estimator)
     one._validate_params()
@@ -188,7 +190,7 @@ def fit_many(
     index, values = _read_responses(Y)
     data = read_training_data(one, X, values[:, 0], sample_weight, groups)
     if len(data.y) != len(values):
-        raise ValueError("rows of weight zero are no part of a fit: leave them out of X and Y")
+        raise ValueError("rows of weight 0 are not part of the fit: leave them out of X and Y")
     design, found = _fitted(one, data, values)
     fit = found.fit
     parts = components_of(fit)
@@ -218,11 +220,13 @@ def fit_many(
 def _check_model(model: MixedLinearRegressor) -> None:
     if model.residual is not None:
         raise ValueError(
-            "fit_many takes residuals that are alike and independent: fit models with a residual "
-            "structure response by response"
+            "fit_many requires independent residuals of equal variance: fit models with a "
+            "residual structure separately for each response"
         )
     if model.solver not in ("auto", "newton"):
-        raise ValueError(f"solver={model.solver!r} is one of single fits: take 'auto' or 'newton'")
+        raise ValueError(
+            f"solver={model.solver!r} is not available for many responses: use 'auto' or 'newton'"
+        )
 
 
 def _read_responses(Y: Any) -> tuple[pd.Index[Any], FloatArray]:
@@ -232,7 +236,7 @@ def _read_responses(Y: Any) -> tuple[pd.Index[Any], FloatArray]:
     if names == [] or np.shape(Y)[1:] == (0,):
         raise ValueError("Y has no columns: there is no response to fit")
     if names is not None and len(set(names)) < len(names):
-        raise ValueError("Y has no unique column names, by which responses are told apart")
+        raise ValueError("Y must have unique column names, by which responses are identified")
     values = check_numbers(Y, input_name="Y")
     index = pd.RangeIndex(values.shape[1]) if names is None else pd.Index(names)
     return index, values
@@ -255,7 +259,9 @@ def _fitted(
         if fit.problem.leaves_residual:
             break
     else:
-        raise ValueError("the fixed part fits every response exactly: no variance is left to fit")
+        raise ValueError(
+            "the fixed effects fit every response exactly, which leaves no variance to estimate"
+        )
     if fit.spec.relations:
         design = design.with_levels(fit.products.levels)
     return design, ManyResponses.of(fit, rows.at_levels(fit.products.levels), values)
@@ -267,7 +273,7 @@ def _warn_of(found: ManyResponses, index: pd.Index[Any]) -> None:
         named = ", ".join(repr(index[place]) for place in lost[:_MOST_NAMES])
         more = ", ..." if len(lost) > _MOST_NAMES else ""
         warn(
-            f"{len(lost)} of {len(index)} responses could not be fitted, or their searches have "
-            f"not arrived: {named}{more}; fit them by themselves to see why",
+            f"{len(lost)} of {len(index)} responses could not be fitted, or their searches did "
+            f"not converge: {named}{more}; fit them separately to see why",
             ConvergenceWarning,
         )

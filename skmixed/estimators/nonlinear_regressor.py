@@ -212,12 +212,10 @@ class MixedNonlinearRegressor(NonlinearPredictions):
     }
 
     partial_fit = Refused(
-        "a curve is linearised again at every step, so that rows do not add up to a fit: call fit "
-        "with all of them"
+        "a curve is relinearised at every step, so that batches of rows cannot be added up: "
+        "call fit with all rows"
     )
-    update_groups = Refused(
-        "the curves of new groups take the rows of all: call fit with all of them"
-    )
+    update_groups = Refused("estimating new groups requires all rows: call fit with all rows")
 
     def __init__(
         self,
@@ -307,8 +305,8 @@ class MixedNonlinearRegressor(NonlinearPredictions):
         self._validate_params()
         if self.reml and self.method == "laplace":
             raise ValueError(
-                "reml=True is for method='lindstrom-bates': Laplace's approximation is one of the "
-                "full likelihood"
+                "reml=True requires method='lindstrom-bates': the Laplace approximation is of "
+                "the full likelihood"
             )
         data = read_curve_data(self, X, y, sample_weight, groups)
         self._fitted = NonlinearState.of_table(self, data)

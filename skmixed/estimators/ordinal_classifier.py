@@ -59,7 +59,7 @@ class OrdinalState(GeneralizedState):
     @property
     def intercept(self) -> float:
         """Not there; an AttributeError leaves the estimator without it."""
-        raise AttributeError("thresholds_ take the place of intercept_")
+        raise AttributeError("this model has thresholds_ instead of intercept_")
 
     @property
     def fixed_effects(self) -> pd.Series[float]:
@@ -232,8 +232,8 @@ class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
     _state_type: ClassVar[type[GeneralizedState]] = OrdinalState
 
     predict_interval = Refused(
-        "a category has no interval, and marginal_means(scale='response') has those of shares; "
-        "predict_proba says how probable each is"
+        "a category has no interval; use predict_proba for its probability, or "
+        "marginal_means(scale='response') for intervals of proportions"
     )
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -372,7 +372,7 @@ class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
             As in `predict_proba`, and if a row has no probability under handle_unknown="nan".
         """
         probabilities = self.predict_proba(X, groups, random=random)
-        refuse_missing(probabilities[:, 0], "they have no class: ask predict_proba")
+        refuse_missing(probabilities[:, 0], "they have no class: use predict_proba")
         return self.classes_[probabilities.argmax(axis=1)]
 
     def predict_proba(

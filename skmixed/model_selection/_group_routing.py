@@ -103,10 +103,10 @@ def check_reach(estimator: Any) -> None:
     if _routing() or takes(estimator, "predict") or not accepts(innermost(estimator), "predict"):
         return
     raise ValueError(
-        f"without metadata routing {type(estimator).__name__} does not hand groups to the "
+        f"without metadata routing, {type(estimator).__name__} does not pass groups to the "
         f"{type(innermost(estimator)).__name__} inside it. Enable it by "
         "sklearn.set_config(enable_metadata_routing=True), or make the groups columns of X; if "
-        "they are meant for the splitter alone, give them as `split_by`"
+        "they are meant for the splitter alone, pass them as `split_by`"
     )
 
 
@@ -226,13 +226,13 @@ def _named(name: Any, X: Any, groups: Any) -> Any:
         if name in names:
             return InputTable.of(X).column(name)
         raise ValueError(
-            f"there is no column {name!r} to split by: groups has {list(found)} and X has "
-            f"{list(names)}. Name one of them in `split_by`, or give the labels themselves"
+            f"the column {name!r} to split by does not exist: groups has {list(found)} and X has "
+            f"{list(names)}. Name one of them in `split_by`, or pass the labels themselves"
         )
     places = list(found.values()) if found else range(len(names_of(X)))
     if not -len(places) <= name < len(places):
         raise ValueError(
-            f"there is no column {name} to split by: {'groups' if found else 'X'} has "
+            f"the column {name} to split by does not exist: {'groups' if found else 'X'} has "
             f"{len(places)} columns"
         )
     return places[name] if found else InputTable.of(X).column(places[name])

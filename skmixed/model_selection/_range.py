@@ -140,7 +140,7 @@ def profile_range(
         raise ValueError(f"level={level!r} is not between 0 and 1")
     lower, upper = _limits(coordinates) if limits is None else limits
     if not 0.0 < lower < upper < np.inf:
-        raise ValueError(f"limits={limits!r} are no two positive, finite ranges in their order")
+        raise ValueError(f"limits={limits!r} must be two positive, finite, increasing ranges")
 
     def related(length: float) -> Relationship:
         return Relationship.matern(coordinates, length, smoothness=smoothness)
@@ -170,7 +170,7 @@ def _limits(coordinates: Any) -> tuple[float, float]:
     apart = distance.pdist(np.asarray(coordinates, dtype=np.float64))
     apart = apart[apart > 0.0]
     if not len(apart):
-        raise ValueError("all places are one: nothing tells a range")
+        raise ValueError("all places coincide, so that the range is not identified")
     return 0.5 * float(apart.min()), _BEYOND * float(apart.max())
 
 

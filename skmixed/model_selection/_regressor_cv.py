@@ -263,7 +263,7 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
         """Return a model for every candidate, all with the same grouping columns."""
         candidates = candidates_of(self.random)
         if not candidates:
-            raise ValueError("random is an empty list; give one candidate at least")
+            raise ValueError("random is an empty list: give at least one candidate")
         shared = self.get_params(deep=False)
         for name in ("random", "cv", "scoring", "verbose", "n_jobs"):
             del shared[name]
@@ -336,8 +336,8 @@ def _results(candidates: list[Any], scores: FloatArray) -> dict[str, Any]:
     if np.isnan(mean).any():
         number = int(np.flatnonzero(np.isnan(mean))[0])
         raise ValueError(
-            f"the score of candidate {candidates[number]!r} is not a number: some prediction is "
-            "NaN (handle_unknown='nan'?) or a fold has too few rows for the metric"
+            f"the score of candidate {candidates[number]!r} is NaN: a prediction is NaN "
+            "(handle_unknown='nan'?), or a fold has too few rows for the metric"
         )
     splits = {f"split{n}_test_score": column for n, column in enumerate(scores.T)}
     return {

@@ -79,7 +79,9 @@ class GroupScorer:
         """
         unknown = sorted(set(requests) - {"groups", "sample_weight"})
         if unknown:
-            raise TypeError(f"a group scorer takes groups and sample_weight, not {unknown}")
+            raise TypeError(
+                f"a group scorer accepts the metadata groups and sample_weight, not {unknown}"
+            )
         self._requests.update(requests)
         return self
 
@@ -154,8 +156,8 @@ def make_group_scorer(
     if isinstance(score_func, str | _SklearnScorer | GroupScorer):
         if kwargs or response_method != "predict" or not greater_is_better:
             raise ValueError(
-                f"{score_func!r} is a scorer, which is complete: pass the metric itself to set "
-                "response_method, greater_is_better or an argument of the metric"
+                f"{score_func!r} is already a scorer: pass the metric itself to set "
+                "response_method, greater_is_better or arguments of the metric"
             )
         return (
             score_func
@@ -163,7 +165,7 @@ def make_group_scorer(
             else GroupScorer(get_scorer(score_func))
         )
     if not callable(score_func):
-        raise TypeError(f"score_func is a metric or the name of a scorer, got {score_func!r}")
+        raise TypeError(f"score_func must be a metric or the name of a scorer, got {score_func!r}")
     return GroupScorer(
         make_scorer(
             score_func,

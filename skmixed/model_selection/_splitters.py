@@ -101,7 +101,7 @@ class WithinGroupKFold(BaseCrossValidator):
         self._check_parameters()
         codes = _codes(groups)
         if len(codes) < self.n_splits:
-            raise ValueError(f"{len(codes)} rows cannot be split into n_splits={self.n_splits}")
+            raise ValueError(f"n_splits={self.n_splits} exceeds the number of rows, {len(codes)}")
         order = np.arange(len(codes))
         if self.shuffle:
             check_random_state(self.random_state).shuffle(order)
@@ -112,9 +112,12 @@ class WithinGroupKFold(BaseCrossValidator):
     def _check_parameters(self) -> None:
         n_splits = self.n_splits
         if isinstance(n_splits, bool) or not isinstance(n_splits, Integral) or n_splits < 2:
-            raise ValueError(f"n_splits is a number of folds, 2 or more, got {n_splits!r}")
+            raise ValueError(f"n_splits must be an integer of at least 2, got {n_splits!r}")
         if self.random_state is not None and not self.shuffle:
-            raise ValueError("random_state has no effect unless shuffle=True; set that or leave it")
+            raise ValueError(
+                "random_state has no effect unless shuffle=True: set shuffle=True, or leave "
+                "random_state out"
+            )
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
         """Return the number of folds.
@@ -139,11 +142,11 @@ class WithinGroupKFold(BaseCrossValidator):
 def _codes(groups: Any) -> IntArray:
     """Return the group of every row, (n,), or raise a ValueError if labels are missing."""
     if groups is None:
-        raise ValueError("WithinGroupKFold needs `groups`, the label of every row")
+        raise ValueError("WithinGroupKFold requires `groups`, the group label of each row")
     columns = read_groups(groups)
     if len(columns) > 1:
         raise ValueError(
-            f"groups has the columns {list(columns)}; WithinGroupKFold takes one of them"
+            f"groups has the columns {list(columns)}, but WithinGroupKFold requires a single one"
         )
     return complete_codes(next(iter(columns.values())), "group")
 
@@ -154,7 +157,7 @@ def complete_codes(labels: Any, what: str) -> IntArray:
     missing = np.flatnonzero(codes == UNKNOWN)
     if len(missing):
         raise ValueError(
-            f"{len(missing)} rows have no {what}, the first is row {missing[0]}: leave them out or "
-            "give them a label"
+            f"{len(missing)} rows have no {what}, the first is row {missing[0]}: leave them out "
+            "or give them a label"
         )
     return codes

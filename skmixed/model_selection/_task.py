@@ -55,7 +55,9 @@ class Task:
         params = dict(params or {})
         if "groups" in params:
             if groups is not None:
-                raise ValueError("groups are given twice, by `groups` and in `params`")
+                raise ValueError(
+                    "groups are given both by `groups` and in `params`: leave one of them out"
+                )
             groups = params.pop("groups")
         if groups is not None:
             read_groups(groups)  # refuses what cannot be groups
@@ -67,8 +69,8 @@ class Task:
             twice = sorted(set(fit_names(estimator)) & set(params))
             if twice:
                 raise ValueError(
-                    f"groups are given twice, by `groups` and as {twice} in `params`; leave the "
-                    "latter out, the groups are handed on"
+                    f"groups are given both by `groups` and as {twice} in `params`: leave the "
+                    "latter out, as groups are passed on"
                 )
         return cls(estimator, X, y, groups, params, for_model)
 
@@ -137,8 +139,9 @@ class Task:
         )
         if labels is None:
             raise ValueError(
-                f"generalize_to={question!r} needs groups, and the model names none in `random` or "
-                "`group_features`: give their labels as `groups`, or name a column in `split_by`"
+                f"generalize_to={question!r} requires groups, but the model names none in "
+                "`random` or `group_features`: pass their labels as `groups`, or name a column "
+                "in `split_by`"
             )
         splitter = WithinGroupKFold if known else GroupKFold
         shuffle = random_state is not None
@@ -181,10 +184,9 @@ def _refuse_torn(data: TrainingData, splits: Splits, n_rows: int) -> None:
         if torn:
             name = ":".join(term.series)
             raise ValueError(
-                f"a training set has some rows of {torn} series of {name!r} and not the others, "
-                f"and ar1(| {name}) would take those that are left for neighbours: number the rows "
-                f"in a column, as in 'ar1(visit | {name})', or split by {name!r}, as GroupKFold "
-                "does"
+                f"a training set has only some rows of {torn} series of {name!r}, and ar1(| "
+                f"{name}) would treat them as consecutive: number the rows in a column, as in "
+                f"'ar1(visit | {name})', or split by {name!r}, as GroupKFold does"
             )
 
 

@@ -180,18 +180,19 @@ def _check_question(generalize_to: Any, cv: Any, random_state: Any) -> None:
     if generalize_to is None:
         if random_state is not None:
             raise ValueError(
-                "random_state goes with generalize_to; otherwise give it to the splitter, "
+                "random_state requires generalize_to; otherwise set it in the splitter, "
                 "cv=KFold(shuffle=True, random_state=...)"
             )
         return
     if generalize_to not in (*_QUESTIONS, "both"):
         raise ValueError(
-            f"generalize_to is 'known_groups', 'new_groups', 'both' or None, got {generalize_to!r}"
+            "generalize_to must be 'known_groups', 'new_groups', 'both' or None, got "
+            f"{generalize_to!r}"
         )
     if cv is not None and (isinstance(cv, bool) or not isinstance(cv, Integral)):
         raise ValueError(
-            f"generalize_to={generalize_to!r} chooses the splitter, so cv is a number of folds or "
-            f"None, got {cv!r}; leave out one of the two"
+            f"generalize_to={generalize_to!r} determines the splitter, so that cv must be a "
+            f"number of folds or None, got {cv!r}: leave one of the two out"
         )
 
 
@@ -284,8 +285,8 @@ default="predict"
     _check_question(generalize_to, cv, random_state)
     if generalize_to == "both":
         raise ValueError(
-            "generalize_to='both' would be two predictions a row: ask for 'known_groups' and for "
-            "'new_groups'"
+            "generalize_to='both' would give two predictions per row: call it for "
+            "'known_groups' and for 'new_groups'"
         )
     task = Task.of(estimator, X, y, groups, params)
     return task.run(

@@ -128,8 +128,8 @@ def check_takes_weights(learner: Any, weights: FloatArray | None, *, repeats: bo
     if not (repeats and are_numbers_of_rows(weights)):
         kind = "classifier" if is_classifier(learner) else "regressor"
         raise ValueError(
-            f"sample_weight was given, but the fit of {type(learner).__name__} takes none: "
-            f"choose another {kind}, or leave the weights out"
+            f"sample_weight was given, but {type(learner).__name__} does not accept it in fit: "
+            f"use another {kind}, or leave the weights out"
         )
 
 
@@ -138,9 +138,9 @@ def check_takes_effects(learner: Any, family: str, beside: str) -> None:
     last = learner.steps[-1][1] if isinstance(learner, Pipeline) else learner
     if not has_fit_parameter(last, "sample_weight"):
         raise ValueError(
-            f"a response of family {family!r} is learned beside {beside} by weights of its "
-            f"rows, but the fit of {type(last).__name__} takes no sample_weight: choose another "
-            "learner, such as boosting, a forest or a penalised linear model"
+            f"family {family!r} is fitted with {beside} through weights of the rows, but "
+            f"{type(last).__name__} does not accept sample_weight in fit: use another learner, "
+            "such as boosting, a forest or a penalised linear model"
         )
 
 
@@ -150,8 +150,8 @@ def check_classes(y: NDArray[Any], folds: Folds | None) -> None:
         others = np.delete(y, fold)
         if not (others != others[0]).any():
             raise ValueError(
-                f"outside of one of the {len(folds or ())} folds all rows are of class "
-                f"{others.tolist()[0]!r}, of which nothing is learned: choose another cv, or "
+                f"for one of the {len(folds or ())} folds, all training rows are of class "
+                f"{others.tolist()[0]!r}, from which nothing can be learned: use another cv, or "
                 "cross_fit='rows', whose folds have rows of all groups"
             )
 

@@ -55,9 +55,9 @@ class BaseEffects(MetaEstimatorMixin, EffectAttributes):
     quadrature: int
     exposure: Any = None  # which a classifier has not
 
-    partial_fit = Refused("f learns from all rows at once, so call fit with all of them")
+    partial_fit = Refused("f learns from all rows at once: call fit with all rows")
     update_groups = Refused(
-        "what further rows say of groups depends on an f that has not seen them, which is not "
+        "updating groups requires predictions of f that has not seen the rows, which are not "
         "kept: call fit with all rows"
     )
 
@@ -225,8 +225,8 @@ class BaseEffects(MetaEstimatorMixin, EffectAttributes):
         """Raise ValueError for f that cannot be told what it needs, or tell what is asked of it."""
         if self.cross_fit == "oob" and "oob_score" not in learner.get_params():
             raise ValueError(
-                f"cross_fit='oob' needs trees of a forest, which have the parameter oob_score; "
-                f"{type(learner).__name__} has none: take cross_fit='groups' or 'rows'"
+                "cross_fit='oob' requires a forest with the parameter oob_score, which "
+                f"{type(learner).__name__} does not have: use cross_fit='groups' or 'rows'"
             )
         if response.family is not None and response.needs_weights:
             for beside, there in [("random effects", has_groups), ("exposures", has_exposure)]:
@@ -284,7 +284,8 @@ def _of_groups(random: Any, found: Alternation) -> dict[str, Any]:
     model, n_iter = random.fitted(found.fit), len(found.criteria)
     if not found.converged:
         warn(
-            f"the criterion was still falling after {n_iter} iterations; raise max_iter or tol",
+            f"the criterion was still decreasing after {n_iter} iterations: increase max_iter or "
+            "tol",
             ConvergenceWarning,
         )
     phi = found.effects.phi

@@ -303,8 +303,8 @@ class EffectPredictions(EffectAttributes):
             variance = fitted.residual_variance or 0.0
             if not variance > 0.0:
                 raise ValueError(
-                    "the regressor fits its data exactly: no variance was estimated, so that "
-                    "nothing can be said of new rows"
+                    "the regressor fits its training data exactly, which leaves no residual "
+                    "variance for prediction intervals"
                 )
             width = float(special.ndtri(0.5 + 0.5 * level) * np.sqrt(variance))
             half = np.full(len(prediction), width if observation else 0.0)
@@ -339,7 +339,7 @@ class EffectPredictions(EffectAttributes):
         if weights is None:
             weights = np.ones(len(means))
         family.check(truth, weights)
-        refuse_missing(means, "they have no prediction to be judged: leave them out")
+        refuse_missing(means, "they have no prediction to score: leave them out")
         exposure = read_exposure(InputTable.of(X), fitted.roles.columns.exposure)
         if exposure is None:
             exposure = np.ones(len(means))

@@ -149,8 +149,8 @@ class PositiveMeans:
         wrong = np.flatnonzero(means < 0.0)
         if len(wrong):
             raise ValueError(
-                f"{type(model).__name__} predicts the mean {means[wrong[0]]:g}, but those of "
-                f"family {self.family.name!r} are positive: take a regressor whose predictions "
+                f"{type(model).__name__} predicts the mean {means[wrong[0]]:g}, but means of "
+                f"family {self.family.name!r} are positive: use a regressor whose predictions "
                 "are, such as PoissonRegressor or HistGradientBoostingRegressor(loss='poisson')"
             )
         return np.log(np.maximum(means, self.least))

@@ -227,9 +227,9 @@ class TrainingLevels:
         light = [name for name, size in zip(names, self.sizes, strict=True) if self._is_light(size)]
         if light:
             warn(
-                f"the sample weights add up to {self.n_weighed:.3g} rows, fewer than {light} have "
-                "labels, and encodings are shrunk as for so few: a row of weight w stands for w "
-                "rows. Multiply weights that are shares by the number of rows",
+                f"the sample weights sum to {self.n_weighed:.3g} rows, fewer than {light} have "
+                "labels, and encodings are shrunk accordingly: a row of weight w counts as w "
+                "rows. Multiply relative weights by the number of rows",
                 UserWarning,
             )
         zipped_models = zip(self.members, self.models, self.fits, strict=True)
@@ -240,8 +240,8 @@ class TrainingLevels:
             useless = [names[c] for c in sorted(unidentified) if names[c] not in light]
             if useless:
                 warn(
-                    f"the encodings of {useless} are zero: a column with one level, or a level for "
-                    "every row, says nothing of the target beyond the rows it was learned from",
+                    f"the encodings of {useless} are zero: a column with a single level, or a "
+                    "level per row, carries no information beyond its training rows",
                     UnidentifiedWarning,
                 )
             zipped = zip(models, of_targets, strict=True)
@@ -250,7 +250,7 @@ class TrainingLevels:
                 some = "" if all(reasons) else f" for {sum(map(bool, reasons))} of the classes"
                 warn(
                     f"the encodings of {[names[c] for c in columns]} are zero{some}: "
-                    f"{max(reasons)}: name fewer in `adjust`, or say adjust=False",
+                    f"{max(reasons)}: name fewer columns in `adjust`, or set adjust=False",
                     UnidentifiedWarning,
                 )
             if not all(_has_ended(fit) for fit in fits):

@@ -49,12 +49,12 @@ def choose_roles(names: Sequence[str], columns: Any, slopes: Any, adjust: Any = 
         both = [names[i] for i in encoded if i in others]
         if both:
             raise ValueError(
-                f"the columns {both} are given twice, in `columns` and in `{parameter}`; X has "
+                f"the columns {both} are given both in `columns` and in `{parameter}`; X has "
                 f"{len(names)} feature(s)"
             )
     if not encoded:
         raise ValueError(
-            f"there is no column to encode: X has {list(names)}, columns={columns!r} and "
+            f"there is no column to encode: X has {list(names)}, with columns={columns!r} and "
             f"slopes={slopes!r}"
         )
     return Roles(tuple(names), tuple(encoded), tuple(varying), tuple(adjusting))
@@ -65,7 +65,9 @@ def _places(entries: Any, names: Sequence[str], parameter: str) -> list[int]:
     places = [column_place(entry, names, parameter, "feature(s)") for entry in listed(entries)]
     repeated = [e for e in listed(entries) if isinstance(e, str) and names.count(e) > 1]
     if repeated:
-        raise ValueError(f"the names {repeated} of {parameter} occur twice in X: give positions")
+        raise ValueError(
+            f"the names {repeated} of {parameter} occur more than once in X: use positions"
+        )
     return list(dict.fromkeys(places))
 
 
@@ -87,16 +89,16 @@ def learn_labels(name: str, values: Any, missing_is_level: bool) -> tuple[Labels
         labels, codes = Labels.learn(values)
     except TypeError as error:
         raise TypeError(
-            f"a label of the column {name!r} cannot be looked up ({error}): every argument must "
-            "be a string, a number or another hashable value"
+            f"a label of the column {name!r} is not hashable ({error}): labels must be strings, "
+            "numbers or other hashable values"
         ) from error
     missing = codes == UNKNOWN
     if not missing.any():
         return labels, codes, len(labels)
     if missing.all() and not missing_is_level:
         raise ValueError(
-            f"all labels of the column {name!r} are missing: leave the column out, or make them a "
-            "level by handle_missing='level'"
+            f"all labels of the column {name!r} are missing: leave the column out, or make them "
+            "a level by handle_missing='level'"
         )
     if missing_is_level:
         codes = np.where(missing, len(labels), codes)
@@ -122,7 +124,7 @@ def refuse_new_labels(names: Sequence[str], codes: Sequence[IntArray]) -> None:
         rows = np.flatnonzero(of_rows < 0)
         if len(rows):
             raise ValueError(
-                f"column {name!r} has labels that were not seen in fit, or missing ones, in rows "
+                f"column {name!r} has labels that are missing or were not seen in fit, in rows "
                 f"{list_rows(rows)}; handle_unknown='population' encodes them as 0"
             )
 

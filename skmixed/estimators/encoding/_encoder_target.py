@@ -43,9 +43,9 @@ class Target:
         found = _found_kind(y) if kind == "auto" else kind
         if found not in _KINDS:
             raise ValueError(
-                f"Unknown label type: y is {found!r}, and only 'continuous', 'binary', "
-                "'multiclass' and 'count' can be encoded by; give one column of numbers or "
-                "classes, or say target_type"
+                f"Unknown label type: y is {found!r}, but the target must be 'continuous', "
+                "'binary', 'multiclass' or 'count': pass a single column of numbers or classes, "
+                "or set target_type"
             )
         if found in ("continuous", "count"):
             values = read_y(y, n_rows)
@@ -57,7 +57,7 @@ class Target:
         check_lengths(n_rows, labels)
         classes = np.unique(labels if weights is None else labels[weights > 0.0])
         if found == "binary" and len(classes) > 2:
-            raise ValueError(f"target_type is 'binary', and y has {len(classes)} classes")
+            raise ValueError(f"target_type='binary', but y has {len(classes)} classes")
         chosen = classes[-1:] if found == "binary" else classes
         indicators = (labels[:, None] == chosen).astype(np.float64)
         return cls(found, classes, indicators)
@@ -83,15 +83,16 @@ def _found_kind(y: Any) -> str:
     if n_values <= _MOST_CLASSES:
         if values.dtype.kind == "f":
             warn(
-                f"y has {n_values} different whole numbers of type {values.dtype}, which are taken "
-                "for classes: say target_type='continuous' if they are numbers, 'count' if they "
-                "are counts, or 'multiclass'",
+                f"y has {n_values} distinct whole numbers of type {values.dtype}, which are "
+                "treated as classes: set target_type='continuous' if they are measurements, "
+                "'count' if they are counts, or 'multiclass' to confirm",
                 UserWarning,
             )
         return found
     warn(
-        f"y has {n_values} different whole numbers, which are taken for numbers: say "
-        "target_type='multiclass' if they are classes, 'count' if they are counts, or 'continuous'",
+        f"y has {n_values} distinct whole numbers, which are treated as continuous: set "
+        "target_type='multiclass' if they are classes, 'count' if they are counts, or "
+        "'continuous' to confirm",
         UserWarning,
     )
     return "continuous"

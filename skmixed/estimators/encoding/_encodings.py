@@ -199,7 +199,7 @@ class LevelModel:
         """Say that there are as many columns as rows, if there are."""
         if fit.rank < fit.products.n_rows or fit.products.n_rows <= 1:
             return ""
-        return "the columns they are adjusted for are as many as the rows, and explain all"
+        return "the columns to adjust for are as many as the rows and explain everything"
 
 
 def taken_out(places: IntArray, chosen: IntArray) -> IntArray:

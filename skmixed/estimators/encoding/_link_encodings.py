@@ -135,7 +135,7 @@ class LinkLevelModel:
         """Say that other columns tell the classes apart, if they do."""
         if fit is not None or not self._has_others or np.ptp(self.rows.columns[:, -1]) == 0.0:
             return ""
-        return "the columns beside the labels tell the classes apart"
+        return "the columns to adjust for separate the classes"
 
     def encodings(self, fit: LinkFit | None) -> Encodings:
         """Return what a fit to all rows or some knows of every level; None knows nothing."""
@@ -172,9 +172,9 @@ class LinkLevelModel:
                 yield self.encodings(own)
         if n_lost:
             warn(
-                f"the rows of {n_lost} of {len(outs)} folds are encoded by zeros: outside of these "
-                "the columns beside the labels tell the classes apart: name fewer in `adjust`, or "
-                "say adjust=False",
+                f"the rows of {n_lost} of {len(outs)} folds are encoded as zeros: in their "
+                "training rows, the columns to adjust for separate the classes. Name fewer "
+                "columns in `adjust`, or set adjust=False",
                 UnidentifiedWarning,
             )
 

@@ -47,8 +47,8 @@ class OtherColumns:
             known, _, size = learn_labels(roles.names[place], table.column(place), True)
             if size > _MOST_DUMMIES:
                 raise ValueError(
-                    f"the column {roles.names[place]!r} has {size} labels, too many to adjust for "
-                    "by dummies: encode it by `columns`, or leave it out of X"
+                    f"the column {roles.names[place]!r} has {size} labels, too many for dummies: "
+                    "encode it by `columns`, or leave it out of X"
                 )
             labels.append(known)
             sizes.append(size)
@@ -125,15 +125,16 @@ def _by_formula(table: InputTable, formula: str, roles: Roles) -> FloatArray:
     parts = read_fixed(formula.removeprefix("~"), fit_intercept=True)
     assert parts is not None
     if parts.offsets:
-        raise ValueError(f"adjust={formula!r} has an offset, which no target is adjusted for")
+        raise ValueError(f"adjust={formula!r} contains an offset, which is not supported")
     if parts.smooths:
         raise ValueError(
-            f"adjust={formula!r} has the curve {parts.smooths[0].text!r}, whose smoothness a model "
-            "would have to estimate: bs(x, df=5) and ns(x, df=4) are splines without a penalty"
+            f"adjust={formula!r} contains the smooth curve {parts.smooths[0].text!r}, whose "
+            "smoothness would have to be estimated: use the unpenalised splines bs(x, df=5) or "
+            "ns(x, df=4)"
         )
     if not table.is_named:
         raise ValueError(
-            f"adjust={formula!r} is a formula, which picks columns by name: X must be a data "
+            f"adjust={formula!r} is a formula, which requires column names: X must be a data "
             f"frame, got {table.came_as}"
         )
     frame, beside = table.pandas, []

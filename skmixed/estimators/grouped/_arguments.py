@@ -165,8 +165,8 @@ def _read_response(y: Any, inner: Any) -> NDArray[Any]:
     if is_classifier(inner):
         if len(shape) == 2 and shape[1] > 1:
             raise ValueError(
-                f"y has {shape[1]} columns; classes of several outputs are not supported, "
-                "fit a model for each"
+                f"y has {shape[1]} columns; multi-output classification is not supported: fit a "
+                "model for each column"
             )
         values = column_or_1d(y, warn=True)
         check_array(values, dtype=None, ensure_2d=False, input_name="y")

@@ -38,8 +38,8 @@ from skmixed.estimators.grouped._tree import Tree, deepest_known
 _GLM_FLOOR = 1e-12  # of |mean|: a fit that is certain is not divided by zero
 _LARGEST_EXPONENT = 700.0  # exp(710) is infinite
 _NO_INFORMATION = (
-    "its coefficients or columns are so large that their information is no finite number: rescale "
-    "the columns, or penalise the estimator"
+    "its coefficients or columns are too large for a finite information matrix: rescale the "
+    "columns, or penalise the estimator"
 )
 _BLENDED = ("predict_proba", "decision_function")
 
@@ -193,7 +193,8 @@ class EstimatorGroupFits(GroupFits):
                 return name
         raise ValueError(
             f"{type(model).__name__} has no {' or '.join(allowed)}, which pooling classifiers "
-            "needs: wrap it in CalibratedClassifierCV, or fit the groups apart by shrinkage=None"
+            "requires: wrap it in CalibratedClassifierCV, or fit the groups separately by "
+            "shrinkage=None"
         )
 
     def _shrink(self, family: EstimatorFamily, training: Training, codes: IntArray) -> None:
@@ -227,10 +228,10 @@ class EstimatorGroupFits(GroupFits):
         except np.linalg.LinAlgError as error:
             largest = int(np.argmax(np.abs(estimate).max(axis=0) + np.abs(precision).max((0, 1))))
             raise ValueError(
-                "the coefficients of the groups cannot be shrunk to their parents', their numbers "
-                f"being too large, or too unlike; they are largest in the group "
-                f"{self.tree.keys(self.tree.depth)[largest]}: rescale the columns, penalise "
-                f"{type(self.pooled).__name__}, or fit the groups apart by shrinkage=None"
+                "the coefficients of the groups are too large or too different to be shrunk; "
+                f"they are largest in the group {self.tree.keys(self.tree.depth)[largest]}: "
+                f"rescale the columns, penalise {type(self.pooled).__name__}, or fit the groups "
+                "separately by shrinkage=None"
             ) from error
         self.final = [
             [with_coefficients(self.pooled, row) for row in uncentred(means.T, self.origin)]
@@ -252,8 +253,8 @@ class EstimatorGroupFits(GroupFits):
         """Return the coefficients of fitted estimators, or raise a ValueError if they have none."""
         if not hasattr(self.pooled, "coef_"):
             raise ValueError(
-                f"{type(self.pooled).__name__} has no coefficients to tabulate; estimators_ "
-                "has the model of every group"
+                f"{type(self.pooled).__name__} has no coefficients to tabulate; estimators_ has "
+                "the model of each group"
             )
         coef = _stacked(self.final[-1] if shrunk else self.own[-1], self.pooled)
         if self.has_no_columns:

@@ -157,7 +157,7 @@ class FittedGroups(FittedEstimator[GroupedState]):
         if fitted.tree.depth:
             if self.fallback == "error":
                 what = f"labels of {list(fitted.tree.names)}"
-                remedy = "fallback='parent' predicts them by the next larger group"
+                remedy = "fallback='parent' predicts them by their parent group"
                 refuse_unknown(codes[-1], what, remedy)
             elif not fitted.group_fits.scheme.uses_pooled:
                 what = f"labels of {fitted.tree.names[0]!r}"
@@ -401,8 +401,8 @@ class FittedGroups(FittedEstimator[GroupedState]):
             return heterogeneity_table(fitted.tree, pooled, fits.origin, fitted.inner_names)
         if not fits.blends:
             raise ValueError(
-                f"shrinkage={fits.scheme.name!r} of {type(fitted.pooled).__name__} "
-                "estimates no variances; shrinkage='blup' does"
+                f"shrinkage={fits.scheme.name!r} with {type(fitted.pooled).__name__} estimates "
+                "no variances; use shrinkage='blup'"
             )
         return blend_table(fits)
 
@@ -467,5 +467,5 @@ def _place_of(group: Any, keys: Sequence[Any], names: Sequence[str]) -> int:
     places = {tuple(each): place for place, each in enumerate(keys)}
     if key not in places:
         known = first_values([each if len(names) > 1 else each[0] for each in places])
-        raise ValueError(f"group={group!r} is no group of {':'.join(names)}: they are {known}")
+        raise ValueError(f"group={group!r} is not a group of {':'.join(names)}; groups are {known}")
     return places[key]

@@ -178,10 +178,9 @@ class GeneralizedGroupFits(GroupFits):
         sizes = np.abs(table).max(axis=1, initial=0.0)
         largest = self.tree.keys(self.tree.depth)[int(codes[int(sizes.argmax())])]
         return (
-            "the coefficients of the groups cannot be shrunk to their parents', their numbers "
-            f"being too large, or too unlike; they are largest in the group {largest}: rescale the "
-            f"columns, penalise {type(self.pooled).__name__}, or fit the groups apart by "
-            "shrinkage=None"
+            "the coefficients of the groups are too large or too different to be shrunk; they "
+            f"are largest in the group {largest}: rescale the columns, penalise "
+            f"{type(self.pooled).__name__}, or fit the groups separately by shrinkage=None"
         )
 
     def predict(self, method: str, table: Any, codes: tuple[IntArray, ...]) -> NDArray[Any]:

@@ -21,8 +21,8 @@ from skmixed.estimators.grouped._shares import BLUP
 from skmixed.estimators.grouped._tree import deepest_known
 
 _EXACT = (
-    "the models of the groups fit their rows exactly: no variance was estimated, so that nothing "
-    "can be said of new rows"
+    "the models of the groups fit their rows exactly, which leaves no residual variance for "
+    "prediction intervals"
 )
 
 
@@ -35,26 +35,29 @@ def why_no_intervals(fits: GroupFits) -> str | None:
     """Say why the predictions of fitted groups have no intervals, None if they have."""
     name = type(fits.pooled).__name__
     if not fits.tree.depth:
-        return "intervals need groups, and the model was fitted without"
+        return "prediction intervals require groups, but the model was fitted without"
     if is_classifier(fits.pooled):
         return (
-            f"{name} predicts classes, and a response is one class or another: it has no interval; "
-            "predict_proba returns the probabilities, and MixedClassifier has intervals of them"
+            f"{name} predicts classes, which have no intervals; use predict_proba for their "
+            "probabilities, or MixedClassifier for intervals of these"
         )
     if isinstance(fits, GeneralizedGroupFits):
         return None
     if fits.scheme.name != BLUP and (solves_at_once(fits.pooled) or is_of_means(fits.pooled)):
         return (
-            f"shrinkage={fits.scheme.name!r} estimates no variances, so that predictions have no "
-            "intervals; shrinkage='blup' does"
+            f"shrinkage={fits.scheme.name!r} estimates no variances, which intervals require; "
+            "use shrinkage='blup'"
         )
     if not isinstance(fits, LinearGroupFits):
         return (
-            f"predictions by {name} have no intervals here: LinearRegression and Ridge do, or take "
+            f"predictions by {name} have no intervals: use LinearRegression, Ridge or "
             "MixedEffectsRegressor"
         )
     if fits.n_outputs > 1:
-        return f"y has {fits.n_outputs} columns; intervals are for one: fit a model for each"
+        return (
+            f"y has {fits.n_outputs} columns, but intervals require a single one: fit a model "
+            "for each column"
+        )
     return None
 
 

@@ -33,8 +33,8 @@ def warn_about_weights(weights: NDArray[np.float64] | None, scheme: Scheme) -> N
     if weights is None or scheme.name != BLUP or np.array_equal(weights, np.round(weights)):
         return
     warn(
-        "sample weights that are not whole numbers are taken as frequencies, and what groups keep "
-        "of their own depends on their scale",
+        "sample weights are not whole numbers but are treated as frequencies, so that the "
+        "amount of shrinkage depends on their scale",
         UserWarning,
     )
 

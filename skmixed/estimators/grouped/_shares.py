@@ -57,7 +57,8 @@ def read_scheme(shrinkage: Any, min_samples: int | None, *, uses_pooled: bool = 
     scheme = _read_rule(shrinkage, min_samples)
     if scheme.name == BLUP and not uses_pooled:
         raise ValueError(
-            "use_pooled=False is for rules: with shrinkage='blup' the data say what all rows count"
+            "use_pooled=False applies to weighting rules only: with shrinkage='blup' the weight "
+            "of all rows is estimated"
         )
     return replace(scheme, uses_pooled=uses_pooled)
 
@@ -80,14 +81,14 @@ def _read_rule(shrinkage: Any, min_samples: int | None) -> Scheme:
         least = min_samples if value is None else value
         if least is None:
             raise ValueError(
-                "shrinkage='min_n_obs' needs a number of rows: give min_samples, or "
+                "shrinkage='min_n_obs' requires a number of rows: set min_samples, or "
                 "shrinkage=('min_n_obs', 20)"
             )
         return Scheme(name, float(least))
     if name in ("equal", "relative") and value is None:
         return Scheme(name)
     raise ValueError(
-        f"shrinkage={shrinkage!r} is none of 'blup', None, a share between 0 and 1, 'equal', "
+        f"shrinkage={shrinkage!r} is not one of 'blup', None, a weight between 0 and 1, 'equal', "
         "'relative', ('constant', alpha), ('min_n_obs', n) or a function of the numbers of rows"
     )
 
@@ -102,7 +103,7 @@ def _pair(shrinkage: Any) -> tuple[Any, Any]:
 def _share(value: Any, name: str) -> float:
     """Return a share between 0 and 1 as a float, or raise a ValueError that names it."""
     if not isinstance(value, Real) or not 0.0 <= float(value) <= 1.0:
-        raise ValueError(f"{name} is {value!r}; a share lies between 0 and 1")
+        raise ValueError(f"{name} is {value!r}; a weight must lie between 0 and 1")
     return float(value)
 
 
@@ -119,8 +120,8 @@ def shares_of(scheme: Scheme, hierarchy: Hierarchy, counts: Sequence[FloatArray]
         return nested_shares(parts, hierarchy)
     if scheme.name == "min_n_obs" and scheme.value > counts[0][0]:
         raise ValueError(
-            f"shrinkage='min_n_obs' asks for {scheme.value:.15g} rows, and the data have "
-            f"{counts[0][0]:.15g}: ask for fewer"
+            f"shrinkage='min_n_obs' requires {scheme.value:.15g} rows, but the data have "
+            f"{counts[0][0]:.15g}: use a smaller number"
         )
     first = 0 if scheme.uses_pooled else 1
     result: Shares = [np.ones((1, 1))]
@@ -187,14 +188,14 @@ def _called(function: Callable[[list[Any]], Any], sizes: FloatArray, n_finer: in
         given = np.asarray(function(listed), dtype=np.float64)
     if given.shape != sizes.shape or not np.isfinite(given).all():
         raise ValueError(
-            f"shrinkage({listed}) returned {given!r}; expected {len(listed)} finite weights, one a "
-            "level from all rows to the group itself"
+            f"shrinkage({listed}) returned {given!r}; expected {len(listed)} finite weights, one "
+            "per level from all rows to the group itself"
         )
     total = given.sum()
     if (given < 0.0).any() or total <= 0.0:
         raise ValueError(
-            f"shrinkage({listed}) returned {given.tolist()}; weights cannot be negative, and one "
-            "must be positive"
+            f"shrinkage({listed}) returned {given.tolist()}; weights must not be negative, and "
+            "at least one must be positive"
         )
     return np.asarray(given / total)
 

@@ -76,8 +76,8 @@ def _fit_params(estimator: Any, weights: FloatArray | None) -> dict[str, Any]:
         return {f"{step}__{name}": value for name, value in _fit_params(last, weights).items()}
     if not has_fit_parameter(estimator, "sample_weight"):
         raise TypeError(
-            f"{type(estimator).__name__} takes no sample_weight in fit: leave it out, or use an "
-            "estimator that does"
+            f"{type(estimator).__name__} does not accept sample_weight in fit: leave it out, or "
+            "use an estimator that does"
         )
     return {"sample_weight": weights}
 
@@ -215,8 +215,8 @@ def _answer(estimator: Any, method: str, table: Any, classes: Any) -> NDArray[An
         part = np.column_stack([-part, part])
     if part.shape[1] != len(own):  # one column a pair of classes
         raise ValueError(
-            f"{method} has {part.shape[1]} columns for {len(own)} classes in a group that has not "
-            "all classes; only one column a class can be put together"
+            f"{method} has {part.shape[1]} columns for {len(own)} classes in a group that lacks "
+            "some classes; only one column per class can be combined"
         )
     absent = 0.0 if method == "predict_proba" else -np.inf
     spread = np.full((len(part), len(classes)), absent)

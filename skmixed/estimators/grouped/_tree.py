@@ -138,8 +138,8 @@ class Failures:
         if failed:
             label, reason = self.tree.keys(1)[failed[0][1]], self.reasons[failed[0]]
             raise ValueError(
-                f"{label} has no model of its own, {reason}, and with use_pooled=False no larger "
-                "group stands in"
+                f"{label} has no model of its own, {reason}, and with use_pooled=False no parent "
+                "group takes its place"
             )
 
     def stand_in(self, level: int, group: int) -> tuple[int, int]:
@@ -176,8 +176,8 @@ class Failures:
         )
         more = "" if len(table) <= _FAILURES_SHOWN else f"; ... ({len(table)} in all)"
         raise ValueError(
-            f"groups without an estimate of their own: {shown}{more}. fallback='parent' gives them "
-            "the estimate of the next larger group"
+            f"groups without an estimate of their own: {shown}{more}. fallback='parent' gives "
+            "them the estimate of their parent group"
         )
 
 

@@ -252,8 +252,8 @@ class GroupedModels(FittedGroups, FittedEstimator[GroupedState]):
         tree, codes = Tree.learn(training.groups, len(training.y), training.weights)
         if not tree.depth:
             warn(
-                f"GroupedModels got no groups: one {type(inner).__name__} is fitted to all rows. "
-                "Give groups=..., or name columns of X in group_features",
+                f"GroupedModels was given no groups: one {type(inner).__name__} is fitted to all "
+                "rows. Pass groups=..., or name columns of X in group_features",
                 UserWarning,
             )
         at_once = solves_at_once(inner) and bool(tree.depth)
@@ -272,8 +272,8 @@ class GroupedModels(FittedGroups, FittedEstimator[GroupedState]):
         if self.min_samples is not None:
             if tree.depth and self.min_samples > tree.counts[0][0]:
                 raise ValueError(
-                    f"min_samples={self.min_samples} is more than the data have, "
-                    f"{tree.counts[0][0]:.15g} rows: no group is as large"
+                    f"min_samples={self.min_samples} exceeds the {tree.counts[0][0]:.15g} rows "
+                    "of the data: no group is as large"
                 )
             group_fits.failures.add_small(self.min_samples, f"min_samples={self.min_samples}")
         group_fits.fit(training, codes)

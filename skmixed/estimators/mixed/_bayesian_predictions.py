@@ -111,7 +111,7 @@ class BayesianPredictions(SummedEstimator[BayesianState]):
         means = rows.means(self.handle_unknown)
         if not return_std:
             return means
-        rows.refuse_parts("leave return_std out, or name the factor")
+        rows.refuse_parts("leave return_std out, or name the whole factor")
         variances = predictor_variances(
             fitted.sampled(), rows.rows, rows.wanted, fitted.further_products
         )

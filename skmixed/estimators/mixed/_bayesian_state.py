@@ -55,8 +55,8 @@ class BayesianState(LinearState):
         """Return the draws. Raises ValueError where there is no posterior."""
         if self.draws is None:
             raise ValueError(
-                "nothing is left for the residual, so that there is no posterior to draw from: "
-                "leave columns or random terms out, or add rows"
+                "no residual variance is left, so that there is no posterior to sample: remove "
+                "columns or random effects, or add rows"
             )
         return self.draws
 

@@ -125,7 +125,7 @@ class ClassPredictions(FromProbabilities):
             As in `predict_proba`, and if a row has no probability under handle_unknown="nan".
         """
         classes, miss, hit = self._probabilities(X, groups, random)
-        refuse_missing(hit, "they have no class: ask predict_proba")
+        refuse_missing(hit, "they have no class: use predict_proba")
         return classes[(hit > miss).astype(np.intp)]
 
     def predict_proba(

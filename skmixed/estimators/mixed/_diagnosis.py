@@ -24,8 +24,8 @@ _LAST_STEPS = 10  # of a search, whose progress is judged: EM's slowest is seen 
 _FLAT = 1e-10  # of the criterion, what these lower it by: rounding, and below all that is printed
 _ALIKE_COLUMNS = 1e-7  # share left by the other columns: half of the digits of sums are lost
 _FEWER = (
-    ". Leave out a slope; of the levels of a categorical column f, as in (f | g), take one "
-    "variance for all: (1 | g) + (1 | g:f)"
+    ". Remove a random slope; for the levels of a categorical column f, as in (f | g), use a "
+    "common variance: (1 | g) + (1 | g:f)"
 )
 _MOST_LOST = 1e-6  # rounding error of sigma^2, relative, that leaves it six digits
 
@@ -36,8 +36,9 @@ def check_weights(weights: np.ndarray | None, spec: ModelSpec) -> None:
         return
     if not np.array_equal(weights, np.round(weights)):
         warn(
-            "sample weights that are not whole numbers are taken as frequencies, and the variances "
-            "depend on their scale; weighting='precision' takes them as inverse variances",
+            "sample weights are not whole numbers but are treated as frequencies, so that "
+            "variances depend on their scale; weighting='precision' treats them as inverse "
+            "variances",
             UserWarning,
         )
 
@@ -55,8 +56,8 @@ def check_sizes(products: CrossProducts, spec: ModelSpec) -> None:
     ):
         raise ValueError(
             f"the sample weights sum to {products.total_weight:g}; as frequencies they stand for "
-            f"that many rows, too few for {p} fixed columns; weighting='precision' takes them as "
-            "inverse variances"
+            f"that many rows, too few for {p} fixed-effect columns. weighting='precision' treats "
+            "them as inverse variances"
         )
 
 
@@ -66,7 +67,7 @@ def check_residual_structure(
     """Raise ValueError for searches and weights, (n,), that a residual structure cannot have."""
     if model.solver not in ("auto", "newton"):
         raise ValueError(
-            f"solver={model.solver!r} does not know residual structures: take 'auto' or 'newton'"
+            f"solver={model.solver!r} does not support residual structures: use 'auto' or 'newton'"
         )
     check_counts(model, structure, weights)
 
@@ -76,18 +77,16 @@ def check_counts(model: Any, structure: ResidualStructure, weights: np.ndarray |
     is_counted = model.weighting == "frequency" and structure.is_correlated
     if is_counted and weights is not None and (weights != 1.0).any():
         raise ValueError(
-            "sample weights count rows with weighting='frequency', and rows of one series cannot "
-            "stand for several: repeat whole series under names of their own, or take "
-            "weighting='precision', inverse variances"
+            "sample weights count rows with weighting='frequency', but a row of a series cannot "
+            "stand for several: repeat whole series under labels of their own, or use "
+            "weighting='precision' (inverse variances)"
         )
 
 
 def check_search_of_prior(solver: Any) -> None:
     """Raise ValueError for searches that a prior cannot have."""
     if solver not in ("auto", "newton"):
-        raise ValueError(
-            f"solver={solver!r} does not know the densities of a prior: take 'auto' or 'newton'"
-        )
+        raise ValueError(f"solver={solver!r} does not support a prior: use 'auto' or 'newton'")
 
 
 def check_known_variance(model: Any, spec: ModelSpec) -> None:
@@ -95,16 +94,16 @@ def check_known_variance(model: Any, spec: ModelSpec) -> None:
     if spec.sigma2 is None:
         return
     if not np.isfinite(spec.sigma2):
-        raise ValueError(f"residual_variance={spec.sigma2} is no variance: give a finite number")
+        raise ValueError(f"residual_variance={spec.sigma2} is not a variance: use a finite number")
     if model.solver not in ("auto", "newton", "em"):
         raise ValueError(
-            f"solver={model.solver!r} estimates the residual variance, and it is known: take "
-            "'auto' or 'newton'"
+            f"solver={model.solver!r} does not support a known residual variance: use 'auto' or "
+            "'newton'"
         )
     if getattr(model, "residual", None) is not None:
         raise ValueError(
-            "residual_variance and residual are two statements of one thing: leave one out, or "
-            "give known variances that differ as weights, with weighting='precision'"
+            "residual_variance and residual cannot be combined: leave one out, or express "
+            "unequal known variances as weights, with weighting='precision'"
         )
 
 
@@ -134,18 +133,19 @@ def check_effects(
         if term.structure.n_theta > _SLOW_PARAMETERS and term.factor not in many:
             name = products.factors[term.factor].index.name
             warn(
-                f"the covariance of {len(term.columns)} random columns of {name!r} has "
-                f"{term.structure.n_theta} parameters, which data seldom tell, and the search may "
-                "take minutes: write || for independent columns, or take covariance='identity' "
-                "for one variance, or 'rr(2)' for a covariance of low rank",
+                f"the covariance matrix of {len(term.columns)} random effects of {name!r} has "
+                f"{term.structure.n_theta} parameters, which data rarely identify, and the "
+                "search may take minutes: use || for uncorrelated random effects, "
+                "covariance='identity' for a common variance, or 'rr(2)' for a covariance of "
+                "reduced rank",
                 UnidentifiedWarning,
             )
     total = sum(numbers.values())
     if not many and max(sizes.values(), default=1) > 1 and total >= products.n_rows:
         warn(
-            f"all factors together have {total} random effects for {products.n_rows} rows: the "
-            "likelihood may have several maxima or rise without end, and the search may have found "
-            "another than the highest; leave out a slope or a factor",
+            f"there are {total} random effects in total for {products.n_rows} rows: the "
+            "likelihood may be unbounded or have several maxima, of which the search may not "
+            "have found the highest. Remove a random slope or a grouping factor",
             UnidentifiedWarning,
         )
 
@@ -154,8 +154,10 @@ def _warn_of_effects(
     name: str, n_effects: int, n_rows: int, by_position: Sequence[str], advice: str = ""
 ) -> None:
     warn(
-        f"factor {name!r} has {n_effects} random effects for {n_rows} rows: the variances and the "
-        "residual variance can hardly be told apart" + advice + position_hint(name, by_position),
+        f"grouping factor {name!r} has {n_effects} random effects for {n_rows} rows: its "
+        "variances are hardly distinguishable from the residual variance"
+        + advice
+        + position_hint(name, by_position),
         UnidentifiedWarning,
     )
 
@@ -164,8 +166,8 @@ def check_residual(fit: Fit) -> None:
     """Raise ValueError if the fixed part fits exactly, so that no variance was estimated."""
     if not fit.is_determined:
         raise ValueError(
-            "the fixed part fits the data exactly: no variance was estimated, so that nothing can "
-            "be said of the random effects or of rows left out"
+            "the fixed effects fit the data exactly: no variance was estimated, so that random "
+            "effects and left-out rows cannot be assessed"
         )
 
 
@@ -184,7 +186,7 @@ def warn_about(
         return
     if not fit.is_determined:
         warn(
-            "the fixed part fits the data exactly: all variances are set to zero",
+            "the fixed effects fit the data exactly: all variances are set to zero",
             UnidentifiedWarning,
         )
         return
@@ -205,14 +207,14 @@ def warn_about(
         name = fit.products.factors[factor].index.name
         if fit.products.factors[factor].index.is_whole:
             warn(
-                "the likelihood does not depend on how curves depart from their lines, which is "
-                "set to zero: the fixed columns say all of it",
+                "the variance of smooth curves about straight lines is not identified and set "
+                "to zero: the fixed effects already explain these deviations",
                 UnidentifiedWarning,
             )
             continue
         warn(
-            f"the likelihood does not depend on the variance of {name!r}, which is set to zero: "
-            "the factor has one level, a level for every row, or is part of the fixed columns"
+            f"the variance of {name!r} is not identified and set to zero: the factor has a "
+            "single level, a level per row, or is part of the fixed effects"
             + position_hint(name, by_position),
             UnidentifiedWarning,
         )
@@ -238,9 +240,9 @@ def warn_about_shared_columns(products: CrossProducts, spec: ModelSpec) -> None:
         if _shares_columns(products, spec.factor_terms(factor)):
             name = products.factors[factor].index.name
             warn(
-                f"two random terms of {name!r} have a column in common, or one that is a sum of "
-                "the other's: their variances cannot be told apart. Beside all levels of a "
-                "categorical column, as in (f || g), the intercept is such a sum: write (f | g)",
+                f"two random-effects terms of {name!r} share a column, or one that is the sum of "
+                "the other's, so that their variances are not identified. The intercept is the "
+                "sum of all levels of a categorical column, as in (f || g): write (f | g)",
                 UnidentifiedWarning,
             )
 
@@ -288,10 +290,10 @@ def _search_hint(fit: Fit) -> str:
         1.0, abs(reached[-1])
     ):
         return (
-            ". The criterion hardly falls any more, so that more iterations do not help: the data "
-            "say next to nothing of some variance; leave out a random term"
+            ". The criterion hardly decreases any more, so that further iterations do not help: "
+            "the data say almost nothing about some variance. Remove a random effect"
         )
-    return ". Raise max_iter"
+    return ". Increase max_iter"
 
 
 def _warn_of_resembling_columns(fit: Fit) -> None:
@@ -305,29 +307,29 @@ def _warn_of_resembling_columns(fit: Fit) -> None:
                 name = fit.products.factors[fit.spec.used_factors[position]].index.name
                 digits = max(0, round(16 + np.log10(max(left, 1e-16))))
                 warn(
-                    f"the random columns of a term of {name!r} are nearly collinear, which leaves "
-                    f"its covariances and effects {digits} digits or so: drop one of the columns, "
-                    "or take the difference of two instead",
+                    f"the columns of a random-effects term of {name!r} are nearly collinear, "
+                    f"which leaves its covariances and effects with about {digits} accurate "
+                    "digits: remove one of the columns, or replace two by their difference",
                     LostPrecisionWarning,
                 )
 
 
 def _lost_digits(fit: Fit, error: float) -> str:
     """Return what is said of a residual variance with a relative error from rounding."""
-    digits = f"leaves it {-np.log10(error):.0f} digits or so"
+    digits = f"leaves it with about {-np.log10(error):.0f} accurate digits"
     ratio = fit.problem.model.gram[-1, -1] / fit.optimum.square
     if isinstance(fit, ResidualFit):
         if (apart := fit.squared_distance) * 2.0**-52 > _MOST_LOST:
             return (
-                f"levels of a random intercept lie {apart**0.5:.0e} times farther apart than the "
-                "rows within them, which leaves the parameters of the residuals few digits: "
-                "subtract from the response of every level its mean, rounded"
+                f"levels of a random intercept lie {apart**0.5:.0e} times farther apart than "
+                "the rows within them, which leaves the residual parameters with few accurate "
+                "digits: subtract a rounded mean from the response of each level"
             )
         if fit.structure.is_carried and fit.heaviest * 2.0**-52 > _MOST_LOST:
             return (
-                "neighbouring rows of a series are so near each other that their correlation is 1 "
-                f"to {np.log10(fit.heaviest):.0f} digits, and the residual variance is made of "
-                f"their differences, which {digits}: average such rows, or drop all but one"
+                "neighbouring rows of a series are so close that their correlation is 1 to "
+                f"{np.log10(fit.heaviest):.0f} digits, and the residual variance rests on their "
+                f"differences, which {digits}: average such rows, or keep only one of them"
             )
     if ratio * 2.0**-52 > _MOST_LOST:
         return (
@@ -335,8 +337,8 @@ def _lost_digits(fit: Fit, error: float) -> str:
             f"of the response, which {digits}"
         )
     return (
-        "the residual variance is what is left where large coefficients of nearly collinear fixed "
-        f"columns cancel each other, which {digits}: drop one of the columns, or take differences"
+        "the residual variance is what remains where large coefficients of nearly collinear "
+        f"fixed effects cancel, which {digits}: remove one of the columns, or use differences"
     )
 
 
@@ -348,10 +350,10 @@ def _no_maximum(fit: Fit) -> str:
         if lam.any()
     ]
     return (
-        f"the random effects of {' and '.join(names)} explain the response without a rest, so "
-        "that the likelihood has no maximum: the residual variance is set to next to nothing. "
-        "Keep one of several rows that are the same, drop a random term, or see whether the "
-        "response is computed from the groups"
+        f"the random effects of {' and '.join(names)} explain the response completely, so that "
+        "the likelihood has no maximum: the residual variance is set to almost zero. Keep one "
+        "of several identical rows, remove a random effect, or check whether the response is "
+        "computed from the groups"
     )
 
 
@@ -360,6 +362,6 @@ def position_hint(name: str, by_position: Sequence[str]) -> str:
     if name not in by_position:
         return ""
     return (
-        f". {name!r} is a grouping column by its position in an array; make sure that it is the "
-        "one you mean, also where a meta-estimator hands on some of the columns only"
+        f". {name!r} is a grouping column by its position in an array: check that it is the one "
+        "you mean, also where a meta-estimator passes on only some of the columns"
     )

@@ -56,8 +56,8 @@ class FollowingRows:
             return cls(rows, known, noise)
         if design is None or not isinstance(ends, SeriesEnds):
             raise ValueError(
-                "serial=True goes on from the last residual of a series, of which nothing is known "
-                "without residual='ar1(...)' or 'car1(...)'"
+                "serial=True forecasts from the last residual of a series, which requires "
+                "residual='ar1(...)' or 'car1(...)'"
             )
         _refuse_absent(source, design.parts.columns)
         known = design.known_rows(source.residual, source.n_rows, ends.residual.labels)
@@ -135,9 +135,9 @@ def refuse_unknown_variances(rows: ResidualRows, *, with_visits: bool = True) ->
     unknown = np.flatnonzero(np.any(found, axis=0)) if found else np.empty(0, dtype=np.intp)
     if len(unknown):
         raise ValueError(
-            f"rows {list_rows(unknown)} have a stratum or visit that was not seen in fit, or a "
-            "missing one, or none of the covariate of power(...), so that their residual variance "
-            "is not known; handle_unknown='nan' gives them NaN"
+            f"rows {list_rows(unknown)} have a stratum or visit that is missing or was not seen "
+            "in fit, or lack the covariate of power(...), so that their residual variance is "
+            "unknown; handle_unknown='nan' predicts NaN for them"
         )
 
 
@@ -155,7 +155,7 @@ def columns_needed(fitted: Any, *, serial: bool, noise: bool) -> Collection[str]
 def _refuse_absent(source: Source, names: Collection[str]) -> None:
     missing = [name for name in names if name not in source.residual]
     if missing:
-        raise ValueError(f"serial=True needs the columns {missing} that `residual` names")
+        raise ValueError(f"serial=True requires the columns {missing} that `residual` names")
 
 
 def _gaps(rows: ResidualRows, last: ResidualRows) -> FloatArray:
@@ -180,6 +180,6 @@ def _refuse_other_levels(rows: Rows, last: Rows, residual: ResidualRows, gaps: F
         other = np.flatnonzero((gaps > 0.0) & (own != theirs[ends]))
         if len(other):
             raise ValueError(
-                f"row {other[0]} follows a series that is at another level of "
-                f"{rows.indexes[number].name!r}: a series keeps its levels"
+                f"row {other[0]} continues a series that was at another level of "
+                f"{rows.indexes[number].name!r}: a series must stay at one level"
             )

@@ -40,8 +40,8 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
         return self.prior
 
     partial_fit = Refused(
-        "sums of rows do not add up to a fit of responses of a family, so call fit with all rows; "
-        "update_groups learns the effects of groups from further ones"
+        "generalized models cannot be fitted from sums of batches: call fit with all rows, or "
+        "update_groups, which updates the random effects alone"
     )
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -192,8 +192,8 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
         fitted = self._state()
         if sample_weight is not None and fitted.classes is not None:
             raise ValueError(
-                f"a {type(self).__name__} draws a class for every row, without sample_weight: "
-                "repeat rows of several trials"
+                f"a {type(self).__name__} simulates one class per row and accepts no "
+                "sample_weight: repeat the rows instead"
             )
         source, rows, log_exposure = self._rows_to_predict(fitted, X, groups)
         if fitted.has_sizes:
@@ -248,7 +248,7 @@ def refuse_missing(values: FloatArray, consequence: str) -> None:
     missing = np.flatnonzero(np.isnan(values))
     if len(missing):
         raise ValueError(
-            f"{len(missing)} rows have labels that were not seen in fit, or missing ones, the "
-            f"first in row {missing[0]}; with handle_unknown='nan' {consequence}, or say "
+            f"{len(missing)} rows have group labels that are missing or were not seen in fit, "
+            f"the first in row {missing[0]}; with handle_unknown='nan' {consequence}, or use "
             "handle_unknown='population'"
         )

@@ -52,7 +52,7 @@ class KnownPredictor:
             fitted, X, groups, random, all_columns=all_columns
         )
         if all_columns:
-            rows.refuse_parts("take linear_predictor, or averaging='plug-in' without return_std")
+            rows.refuse_parts("use linear_predictor, or averaging='plug-in' without return_std")
         center = rows.means(model.handle_unknown)
         if log_exposure is not None:
             center += log_exposure
@@ -94,8 +94,8 @@ class KnownPredictor:
         fit = self.fitted.fit
         if sizes is None and fit.mean_family.counts_trials:
             raise ValueError(
-                "a share of trials has an interval once their number is known: give it as "
-                "sample_weight, or ask for kind='mean', the interval of the probability"
+                "a prediction interval of a proportion requires the number of trials: pass it "
+                "as sample_weight, or use kind='mean' for an interval of the probability"
             )
         half = self.half_width(level)
         return observation_limits(fit.mean_family, fit.phi, self.center, half, level, sizes)

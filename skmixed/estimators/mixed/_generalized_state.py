@@ -188,17 +188,20 @@ def _warn_of_fractions(family: Family, y: FloatArray, weights: FloatArray | None
     if not fractional.any():
         return
     if family.counts_trials:
-        what, unit = "shares that are no whole numbers of hits by their trials", "trials"
-        instead = "Give the numbers of trials as sample_weight; without, every row is one trial"
+        what, unit = (
+            "proportions that are not whole numbers of successes given their trials",
+            "trials",
+        )
+        instead = "Pass the numbers of trials as sample_weight; without it, every row is one trial"
     else:
-        what, unit = "responses that are no whole numbers", "counts"
-        instead = "For rates, give the counts with exposure='the column of exposures'"
+        what, unit = "responses that are not whole numbers", "counts"
+        instead = "For rates, pass the counts with exposure='the exposure column'"
         if not family.n_dispersions:
             instead += ", or the exposures as sample_weight"
     warn(
         f"y has {fractional.sum()} {what}, the first {y[np.argmax(fractional)]:g}; "
-        f"family={family.name.replace(' ', '_')!r} takes them for {unit} all the same, and "
-        f"variances and standard errors hang on the unit. {instead}",
+        f"family={family.name.replace(' ', '_')!r} treats them as {unit} all the same, and "
+        f"variances and standard errors depend on the unit. {instead}",
         UserWarning,
     )
 
@@ -218,19 +221,19 @@ def warn_about_generalized(
     warn_about_shared_columns(fit.products, fit.spec)
     for factor in fit.unidentified:
         name = fit.products.factors[factor].index.name
-        why = "a response of classes does not tell its variance"
+        why = "binary responses do not identify its variance"
         if fit.family.n_dispersions and fitted.classes is None:
-            why = "how much single rows vary is in the dispersion already"
+            why = "the dispersion already describes the variation of single rows"
         warn(
-            f"the factor {name!r} has a level for every row, and {why}: its variance is set to "
+            f"grouping factor {name!r} has a level per row, and {why}: its variance is set to "
             "zero" + position_hint(name, by_position),
             UnidentifiedWarning,
         )
     if fit.report.is_unbounded:
         hints = "".join(position_hint(name, by_position) for name in factors)
         warn(
-            f"{fit.report.message}. See whether the response is computed from the groups, or leave "
-            "terms out: there are many random effects for so few rows" + hints,
+            f"{fit.report.message}. Check whether the response is computed from the groups, or "
+            "remove terms: there are many random effects for so few rows" + hints,
             UnidentifiedWarning,
         )
     elif fitted.separated:
@@ -240,28 +243,28 @@ def warn_about_generalized(
         also = f", as are the thresholds {thresholds}" if thresholds else ""
         warn(
             f"the columns {columns} separate the responses, so that the likelihood has no "
-            f"maximum: their coefficients are infinite{also}, and stand where the search left "
-            "them, without standard errors. Predictions are valid. Leave such columns out or put "
-            "rare categories together, if the coefficients are wanted",
+            f"maximum: their coefficients are infinite{also}; they are reported where the search "
+            "stopped, without standard errors. Predictions are valid. If the coefficients "
+            "matter, remove such columns or merge rare categories",
             ConvergenceWarning,
         )
     elif not fit.report.converged:
-        hint = ". Raise max_iter" if "max_iter" in fit.report.message else ""
+        hint = ". Increase max_iter" if "max_iter" in fit.report.message else ""
         warn(f"the search did not converge: {fit.report.message}{hint}", ConvergenceWarning)
     if fit.untold and not fit.report.is_unbounded:
         names = [fit.products.factors[fit.spec.used_factors[f]].index.name for f in fit.untold]
         warn(
-            f"the random effects of {names} have standard deviations above 10 on the scale of the "
-            "link: counts of zero, shares of 0 or 1 and classes are certain then, and hardly tell "
-            "how large they are. See whether the response is computed from the groups, or leave "
-            "terms out if there are many random effects for so few rows",
+            f"the random effects of {names} have standard deviations above 10 on the link scale, "
+            "where counts of zero, proportions of 0 or 1 and classes are certain and hardly say "
+            "how large they are. Check whether the response is computed from the groups, or "
+            "remove terms if there are many random effects for so few rows",
             UnidentifiedWarning,
         )
     shift = fitted.approximation_shift
     if shift is not None and shift > _LARGE_SHIFT:
         warn(
-            "Laplace's approximation of the likelihood is too coarse for these data: quadrature "
-            f"would move an estimate by {shift:.1f} standard errors. Fit with quadrature=9, and "
-            "with more nodes to see whether it is enough",
+            "the Laplace approximation of the likelihood is too coarse for these data: "
+            f"quadrature would shift an estimate by {shift:.1f} standard errors. Fit with "
+            "quadrature=9, and with more nodes to check that it is enough",
             ApproximationWarning,
         )

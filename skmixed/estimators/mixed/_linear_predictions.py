@@ -150,7 +150,7 @@ class LinearPredictions(FittedEstimator[LinearState]):
         if serial:
             if random != "all":
                 raise ValueError(
-                    "serial=True goes on from residuals given all random effects, of which "
+                    "serial=True forecasts from residuals given all random effects, but "
                     f"random={random!r} leaves some out"
                 )
             return self._forecast(fitted, X, groups, return_std=return_std)
@@ -159,7 +159,7 @@ class LinearPredictions(FittedEstimator[LinearState]):
         if not return_std:
             return means
         check_residual(fitted.fit)
-        rows.refuse_parts("leave return_std out, or name the factor")
+        rows.refuse_parts("leave return_std out, or name the whole factor")
         return means, np.where(np.isnan(means), np.nan, rows.deviations(fitted.posterior))
 
     def _forecast(
@@ -296,8 +296,8 @@ class LinearPredictions(FittedEstimator[LinearState]):
         fitted = self._state()
         if isinstance(fitted.fit, ResidualFit):
             raise ValueError(
-                "method='bootstrap' draws residuals that are alike and independent, and this model "
-                f"has residual={self.residual!r}: take method='analytic'"
+                "method='bootstrap' simulates independent residuals of equal variance, but this "
+                f"model has residual={self.residual!r}: use method='analytic'"
             )
         _, rows = fitted.predictor.read(self, X, groups, "all")
         check_residual(fitted.fit)
@@ -427,13 +427,13 @@ class LinearPredictions(FittedEstimator[LinearState]):
             return None
         if self.weighting != "precision":
             raise ValueError(
-                "sample_weight counts rows where weighting='frequency', and a row that is drawn is "
+                "sample_weight counts rows if weighting='frequency', and each simulated row is "
                 "one: repeat the rows, or fit with weighting='precision'"
             )
         if not weights.all():
             raise ValueError(
-                f"sample_weight is 0 in row {int(np.argmin(weights))}: nothing is observed there, "
-                "leave such rows out"
+                f"sample_weight is 0 in row {int(np.argmin(weights))}, where nothing can be "
+                "observed: leave such rows out"
             )
         return weights
 
@@ -457,8 +457,8 @@ def _bootstrap_quantiles(
     """Return the quantiles at `tails` of the bootstrap's standardised errors, (2, n)."""
     if fitted.posterior is not fitted.fit:
         raise ValueError(
-            "method='bootstrap' refits the model to its data, which update_groups has added "
-            "to: call partial_fit with the rows instead, or use method='analytic'"
+            "method='bootstrap' refits the model to its training data, to which update_groups "
+            "has added rows: call partial_fit with the rows instead, or use method='analytic'"
         )
     pivots = prediction_pivots(
         fitted.fit,

@@ -159,7 +159,7 @@ class LinearState(MixedState):
     def monte_carlo_errors(self) -> dict[str, pd.DataFrame]:
         """Monte Carlo standard errors of `random_covariance`; only of ``solver="iterative"``."""
         if self.fit.report.monte_carlo is None:
-            raise AttributeError("no estimate of this model is random, so that none has this error")
+            raise AttributeError("this fit is exact and has no Monte Carlo errors")
         errors = MonteCarloErrors.of(self.fit).covariances
         return {
             each.name: pd.DataFrame(errors[position], each.columns, each.columns)

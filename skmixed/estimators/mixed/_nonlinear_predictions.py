@@ -62,8 +62,8 @@ class KnownCurve:
         table = InputTable.of(X)
         if isinstance(random, str) and "|" in random:
             raise ValueError(
-                f"random={random!r} names some parameters of a factor, and curves are predicted "
-                f"with all of them: name factors, {list(fitted.n_groups)}"
+                f"random={random!r} selects some parameters of a factor, but curves are "
+                f"predicted with all of them: name grouping factors, {list(fitted.n_groups)}"
             )
         source, rows = fitted.predictor.read(model, table, groups, random, residual=residual)
         missing = rows.means(model.handle_unknown)
@@ -290,8 +290,8 @@ class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[N
     def _linear_predictor(self, *arguments: Any, **settings: Any) -> FloatArray:
         """Raise TypeError: parameters are what is linear."""
         raise TypeError(
-            f"a {type(self).__name__} has curves in the place of a linear predictor: "
-            "predict_parameters has what is linear, and predict the curves"
+            f"a {type(self).__name__} has curves instead of a linear predictor: use "
+            "predict_parameters for the linear parts, or predict for the curves"
         )
 
     def _fitted_means(self, X: Any, groups: Any) -> FloatArray:
@@ -493,7 +493,7 @@ class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[N
         n_rows = _num_samples(table.values)
         truth, weights = read_y(y, n_rows), read_weights(sample_weight, n_rows)
         means = self.predict(table, groups)
-        refuse_missing(means, "they have no prediction to be judged: leave them out")
+        refuse_missing(means, "they have no prediction to score: leave them out")
         return float(r2_score(truth, means, sample_weight=weights))
 
 

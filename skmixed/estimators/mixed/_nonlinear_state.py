@@ -193,7 +193,7 @@ def _check_size(data: CurveData, spec: ModelSpec) -> None:
     total = n if data.weights is None or spec.weighting == "precision" else data.weights.sum()
     if n <= p or total <= p:
         raise ValueError(
-            f"a curve of {p} coefficients needs more rows than that: n_samples = {n}"
+            f"a curve with {p} coefficients requires more rows: n_samples = {n}"
             + (f", and sample_weight sums to {total:g}" if n > p else "")
         )
 
@@ -208,12 +208,12 @@ def _start(model: Any, data: CurveData, parts: CurveParameters) -> list[FloatArr
         return [given[name] for name in names]
     curve = recipe.curve
     if not isinstance(curve, NamedCurve):
-        raise ValueError(f"start has no value of {missing}, parameters of the model")
+        raise ValueError(f"start has no value for {missing}, parameters of the model")
     found = closed_form_start(curve, data.values, data.y, data.weights)
     if found is None:
         raise ValueError(
-            f"no {recipe.text!r} curve goes through these rows in any closed form, so that there "
-            f"is nowhere to start: give start, a dict of {list(names)}"
+            f"no starting values were found for the {recipe.text!r} curve: pass start, a dict of "
+            f"{list(names)}"
         )
     return [given.get(name, found[place : place + 1]) for place, name in enumerate(names)]
 
@@ -250,7 +250,7 @@ def _fitted(model: Any, rows: CurveRows, beta: FloatArray) -> NonlinearFit:
         named = [rows.layout.columns[place] for place in rows.spec.fixed]
         shown = ", ".join(f"{n}={b:.3g}" for n, b in zip(named, beta.tolist(), strict=True))
         raise ValueError(
-            f"{error}, in a search that began at {shown}: give start, values of all parameters "
+            f"{error}, in a search that started at {shown}: pass start, values of all parameters "
             "near the solution"
         ) from error
 
@@ -267,10 +267,10 @@ def _check_rows_of_levels(fit: NonlinearFit) -> None:
         label = ":".join(str(column[few[0]]) for column in index.labels)
         vary = "parameter varies" if k == 1 else "parameters vary"
         warn(
-            f"{len(few)} of {len(counts)} levels of {index.name!r} have no more rows than "
-            f"parameters that vary over them: {label!r} has {counts[few[0]]:g}, and {k} {vary}. "
-            "Such rows hardly tell random effects from noise: let fewer parameters vary, or "
-            "measure the same levels more often",
+            f"{len(few)} of {len(counts)} levels of {index.name!r} have no more rows than random "
+            f"effects: {label!r} has {counts[few[0]]:g}, and {k} {vary}. Such rows hardly "
+            "distinguish random effects from noise: let fewer parameters vary, or measure the "
+            "same levels more often",
             UnidentifiedWarning,
         )
 
@@ -282,18 +282,18 @@ def warn_about_nonlinear(fit: NonlinearFit, data: CurveData) -> None:
     warn_about_shared_columns(fit.products, fit.spec)
     if fit.report.is_unbounded:
         warn(
-            f"{fit.report.message}. Give less random effects, or more rows a group",
+            f"{fit.report.message}. Use fewer random effects, or more rows per group",
             UnidentifiedWarning,
         )
     elif not fit.report.converged:
-        hint = ". Raise max_iter" if "max_iter" in fit.report.message else ""
-        other = "" if data.recipe.n_inputs else " or give a start nearer the solution"
+        hint = ". Increase max_iter" if "max_iter" in fit.report.message else ""
+        other = "" if data.recipe.n_inputs else " or pass a start closer to the solution"
         warn(f"the search did not converge: {fit.report.message}{hint}{other}", ConvergenceWarning)
     dropped = set(range(len(fit.spec.fixed))) - set(fit.kept)
     if dropped:
         names = [fit.products.layout.columns[fit.spec.fixed[place]] for place in sorted(dropped)]
         warn(
-            f"the rows do not tell the coefficients {names} from others, so that they are zero: "
-            "the curve hardly depends on them where it was observed",
+            f"the coefficients {names} are not identified and set to zero: the curve hardly "
+            "depends on them where it was observed",
             ConvergenceWarning,
         )

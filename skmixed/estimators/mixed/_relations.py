@@ -28,7 +28,7 @@ def related(
     """
     if model.solver not in ("auto", "newton"):
         raise ValueError(
-            f"solver={model.solver!r} does not know relationships: take 'auto' or 'newton'"
+            f"solver={model.solver!r} does not support relationships: use 'auto' or 'newton'"
         )
     columns = {products.levels[factor].name for factor in spec.used_factors if spec.members(factor)}
     known = {
@@ -93,8 +93,8 @@ def _check_columns(spec: ModelSpec, factor: int, name: str) -> None:
     n_columns = len(spec.factor_columns(factor))
     if n_columns != 1:
         raise ValueError(
-            f"levels of {name!r} are related, and have {n_columns} random effects each: these are "
-            "fitted from all rows at once, by fit, and not from parts of them"
+            f"levels of {name!r} are related and have {n_columns} random effects each, which can "
+            "be fitted only to all rows at once: use fit"
         )
 
 
@@ -103,8 +103,8 @@ def _check_levels(relation: Relation, index: GroupIndex) -> None:
     missing = ~np.isin(labels.astype(object), known.astype(object))
     if missing.any():
         shown = [repr(each) for each in labels[missing][:_LABELS_SHOWN].tolist()]
-        kinds = f"; those that it knows are like {known[:1].tolist()}" if missing.all() else ""
+        kinds = f"; known ones are like {known[:1].tolist()}" if missing.all() else ""
         raise ValueError(
-            f"the relationship of {index.name!r} does not know {int(missing.sum())} of its levels, "
-            f"such as {', '.join(shown)}{kinds}"
+            f"the relationship of {index.name!r} lacks {int(missing.sum())} of its levels, such "
+            f"as {', '.join(shown)}{kinds}"
         )

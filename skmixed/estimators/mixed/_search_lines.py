@@ -41,8 +41,8 @@ class LongSearchNotice:
         self.is_said = True
         left = line.seconds / self.n_evaluations * max(TYPICAL_EVALUATIONS - self.n_evaluations, 1)
         logging.getLogger("skmixed").warning(
-            "A long fit of crossed factors: %s. About %.0f s to go; verbose=1 shows every step, "
-            "and solver='iterative' is approximate and faster",
+            "A long fit of crossed factors: %s. About %.0f s to go; verbose=1 prints every "
+            "step, and solver='iterative' is faster but approximate",
             self.size,
             left,
         )

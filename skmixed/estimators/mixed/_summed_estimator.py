@@ -70,9 +70,8 @@ class SummedEstimator(RegressorMixin, MixedEstimator[Linear]):
         check_residual(fitted.fit)
         if isinstance(fitted.fit, ResidualFit):
             raise ValueError(
-                "update_groups adds to the sums of rows whose residuals are alike and independent, "
-                "and this model has a residual structure: call partial_fit, which takes whole "
-                "series"
+                "update_groups requires independent residuals of equal variance, but this model "
+                "has a residual structure: call partial_fit with whole series"
             )
         rows, _ = read_batch(self, fitted, X, y, sample_weight, groups)
         self._fitted = fitted.with_effects_of(rows)
@@ -113,9 +112,9 @@ class SummedEstimator(RegressorMixin, MixedEstimator[Linear]):
             return rows
         if fitted.fit.structure.is_correlated:
             raise ValueError(
-                "rows of one series depend on each other, so that none can be left out or drawn by "
-                "itself: refit without whole series, as cross_val_predict does with a splitter by "
-                "groups"
+                "rows of a series depend on each other, so that none can be left out or "
+                "resampled by itself: leave out whole series and refit, as cross_val_predict "
+                "does with a group splitter"
             )
         deviations = fitted.fit.structure.deviations(fitted.fit.phi, residual)
         weights = 1.0 if rows.weights is None else rows.weights
@@ -128,9 +127,7 @@ class SummedEstimator(RegressorMixin, MixedEstimator[Linear]):
         check_residual(fitted.fit)
         rows, residual = read_batch(self, fitted, X, y, sample_weight, groups)
         if len(rows.columns) != _num_samples(X):
-            raise ValueError(
-                "rows of weight zero are no part of the fit: leave them out of X and y"
-            )
+            raise ValueError("rows of weight 0 are not part of the fit: leave them out of X and y")
         return rows, residual
 
 

@@ -66,7 +66,7 @@ def _place_of(term: RandomTerm, random: str, design: Design, factors: Sequence[s
         if index.name in factors and set(index.key) == set(term.group):
             return place
     raise ValueError(
-        f"random={random!r} names the factor {term.name!r}; the model has {list(factors)}"
+        f"random={random!r} names the grouping factor {term.name!r}; the model has {list(factors)}"
     )
 
 
@@ -74,7 +74,8 @@ def _columns_of(term: RandomTerm, random: str, design: Design, factor: int) -> l
     """Return the columns of the layout that a bar names."""
     if term.smooths:
         raise ValueError(
-            f"random={random!r} names a curve, which is predicted as a whole: name its factor"
+            f"random={random!r} names a smooth curve, which is predicted as a whole: name its "
+            "factor"
         )
     known: dict[str, tuple[int, ...]] = {}
     for each, slopes in zip(design.terms, design.slopes, strict=True):
@@ -85,8 +86,8 @@ def _columns_of(term: RandomTerm, random: str, design: Design, factor: int) -> l
     missing = [name for name in asked if name not in known]
     if missing:
         raise ValueError(
-            f"random={random!r} names the effects {missing} of {term.name!r}, which has "
-            f"{list(known)}; an intercept is left out by 0"
+            f"random={random!r} names the random effects {missing} of {term.name!r}, which has "
+            f"{list(known)}; write 0 to leave out the intercept"
         )
     return [place for name in asked for place in known[name]]
 

@@ -23,7 +23,7 @@ from skmixed.estimators.reading._numbers import check_lengths
 from skmixed.exceptions import UnknownLevelWarning, shown, warn
 
 ROUTING = (
-    "Where metadata routing handed on the groups of a splitter, such as GroupKFold, keep them from "
+    "If metadata routing passed on the groups of a splitter, such as GroupKFold, keep them from "
     "the model by .set_fit_request(groups=False).set_score_request(groups=False)"
 )
 
@@ -61,7 +61,7 @@ class Columns:
             return self
         name = self.names[column_place(entry, self.names, "exposure")]
         if name in self.groups:
-            raise ValueError(f"the column {name!r} is given twice, as exposure and for grouping")
+            raise ValueError(f"the column {name!r} is given both as exposure and for grouping")
         return replace(self, exposure=name)
 
     def groups_besides(self, needed: Collection[str]) -> list[str]:
@@ -96,17 +96,18 @@ def column_place(
             return names.index(entry)
         hint = _hint_for_arrays(names, parameter)
         raise ValueError(
-            f"{parameter} names {entry!r}; X has the columns {list(names)}" + (hint and f". {hint}")
+            f"{parameter} names {entry!r}, but X has the columns {list(names)}"
+            + (hint and f". {hint}")
         )
     if isinstance(entry, bool | np.bool_) or not isinstance(entry, Integral):
         raise ValueError(
-            f"{parameter} holds {shown(entry)}; it takes names and positions of columns of X"
+            f"{parameter} contains {shown(entry)}; it accepts names and positions of columns of X"
         )
     if not -len(names) <= int(entry) < len(names):
         raise ValueError(
-            f"{parameter} has position {entry}; X has {len(names)} {what}. Where a "
-            "meta-estimator selects columns, as BaggingRegressor does with max_features, positions "
-            "shift: let it keep all columns"
+            f"{parameter} contains position {entry}, but X has {len(names)} {what}. Where a "
+            "meta-estimator selects columns, as BaggingRegressor does with max_features, "
+            "positions shift: let it keep all columns"
         )
     return int(entry) % len(names)
 
@@ -116,8 +117,8 @@ def _hint_for_arrays(names: Sequence[str], parameter: str) -> str:
     if tuple(names) != made_up_names(len(names)):
         return ""
     return (
-        "X came as an array, which has no names (some meta-estimators make one of a data frame): "
-        f"give positions, as {parameter}=[0]"
+        "X is an array without column names (some meta-estimators convert data frames): use "
+        f"positions, as in {parameter}=[0]"
     )
 
 
@@ -136,13 +137,15 @@ def choose_groups(
         hint = _hint_for_arrays(names, "group_features")
         hint = hint or "Name a column of X, or pass the labels as `groups`"
         raise ValueError(
-            f"grouping columns {missing} named in `random` are not there: X has the columns "
+            f"grouping columns {missing} named in `random` do not exist: X has the columns "
             f"{list(names)}. {hint}"
         )
     wanted.update(used)
     repeated = [name for name in wanted if names.count(name) > 1]
     if repeated:
-        raise ValueError(f"the names {sorted(repeated)} of grouping columns occur twice in X")
+        raise ValueError(
+            f"the names {sorted(repeated)} of grouping columns occur more than once in X"
+        )
     return tuple(name for name in names if name in wanted)
 
 
@@ -155,8 +158,8 @@ def check_given(
     """Raise ValueError for grouping columns that are given twice, or not at all."""
     if group_features is not None:
         raise ValueError(
-            "the grouping columns are given twice, by `groups` and by `group_features`; "
-            f"use one of them. {ROUTING}"
+            "grouping columns are given both by `groups` and by `group_features`: use one of "
+            f"them. {ROUTING}"
         )
     missing = [name for name in used if name not in given]
     if missing:
@@ -169,8 +172,8 @@ def check_given(
     twice = [name for name in used if name in names]
     if twice:
         raise ValueError(
-            f"the grouping columns {twice} are given twice, by `groups` and as columns of X; "
-            f"leave one of them out. {ROUTING}"
+            f"the grouping columns {twice} are given both as `groups` and as columns of X: leave "
+            f"one of them out. {ROUTING}"
         )
 
 
@@ -213,13 +216,13 @@ def read_fixed(fixed: str | None, fit_intercept: bool) -> FormulaParts | None:
         return None
     if not fit_intercept:
         raise ValueError(
-            "fit_intercept=False has no meaning beside a formula: write '0 + ...' in `fixed`"
+            "fit_intercept=False cannot be combined with a formula: write '0 + ...' in `fixed`"
         )
     parts = split_formula(fixed)
     if parts.response is not None:
-        raise ValueError(f"`fixed` is a right-hand side; leave out '{parts.response} ~'")
+        raise ValueError(f"`fixed` must be a right-hand side: leave out '{parts.response} ~'")
     if parts.random:
-        raise ValueError("`fixed` has random terms; they belong in `random`")
+        raise ValueError("`fixed` contains random-effects terms, which belong in `random`")
     return parts
 
 
@@ -258,7 +261,7 @@ def warn_without_groups(
     if missing and estimator.handle_unknown == "population":
         remedy = "Pass groups=..." if columns.from_argument else "Add these columns to X"
         warn_of_missing(
-            missing, "random effects", f"{remedy}, or say random='none' if that is meant"
+            missing, "random effects", f"{remedy}, or use random='none' if that is intended"
         )
 
 
@@ -286,7 +289,7 @@ def _under_names(
         by_place = dict(zip(names, found.values(), strict=True))
         return {name: by_place[name] for name in wanted}
     raise ValueError(
-        f"groups has the columns {list(found)}; the model was fitted with {list(names)}"
+        f"groups has the columns {list(found)}, but the model was fitted with {list(names)}"
     )
 
 
@@ -298,13 +301,15 @@ def chosen_factors(random: str | Sequence[str], factors: Sequence[str]) -> set[s
     if isinstance(random, str) or not isinstance(random, Iterable):
         if random not in ("all", "none"):
             raise ValueError(
-                f"random={random!r} is not 'all', 'none' or a list of factors; the model has "
-                f"{list(factors)}"
+                f"random={random!r} is not 'all', 'none' or a list of grouping factors; the "
+                f"model has {list(factors)}"
             )
         return set(factors) if random == "all" else set()
     unknown = [name for name in random if name not in factors]
     if unknown:
-        raise ValueError(f"random names factors {unknown}; the model has {list(factors)}")
+        raise ValueError(
+            f"random names the grouping factors {unknown}, but the model has {list(factors)}"
+        )
     return set(random)
 
 
@@ -360,7 +365,7 @@ class RandomColumns:
         if self.formulas:
             if not table.is_named:
                 raise ValueError(
-                    "expressions in `random` pick columns by name: X must be a data frame, got "
+                    "expressions in `random` require column names: X must be a data frame, got "
                     f"{table.came_as}"
                 )
             found = table.pandas.reset_index(drop=True)

@@ -29,8 +29,8 @@ def leaves_gaps(fitted: Any, missing: MissingRows | None) -> bool:
         return bool(getattr(fitted, "excludes_missing", False))
     if missing == "nan" and not hasattr(fitted, "excludes_missing"):
         raise ValueError(
-            "missing='nan' is for mixed models alone: what f does with missing values is its own "
-            "affair, a histogram-based one takes them as they are"
+            "missing='nan' is available for mixed models only; f handles missing values in its "
+            "own way, and histogram-based boosting accepts them"
         )
     check_choice("missing", missing, ("raise", "nan"))
     return missing == "nan"

@@ -71,8 +71,8 @@ class CurveRecipe:
             return cls(model, names or tuple(map(str, start)), jacobian, "differences", inputs)
         if model not in CURVES:
             raise ValueError(
-                f"model={model!r} is no curve that is known by name, which are {list(CURVES)} and "
-                f"R's {list(NAMES_IN_R)}: give a function f(parameters, X) for another"
+                f"model={model!r} is not a known curve; named curves are {list(CURVES)}, or R's "
+                f"{list(NAMES_IN_R)}. For any other, pass a function f(parameters, X)"
             )
         if jacobian is not None:
             raise ValueError(f"the curve {model!r} has derivatives of its own: leave jacobian out")
@@ -143,8 +143,8 @@ def read_curve_data(estimator: Any, X: Any, y: Any, sample_weight: Any, groups: 
         terms = parse_varying({(name,): random for name in there}, recipe.names)
     if not terms and there:
         raise ValueError(
-            f"there are grouping columns {there}, but random does not say which parameters vary "
-            f"over them: random='{recipe.names[0]} | {there[0]}', for example"
+            f"there are grouping columns {there}, but random does not say which parameters vary: "
+            f"for example, random='{recipe.names[0]} | {there[0]}'"
         )
     if not columns.by_formula:
         table.check_shape(estimator)
@@ -183,7 +183,7 @@ def input_values(table: InputTable, inputs: Sequence[str]) -> FloatArray:
     missing = [name for name in inputs if name not in names and not is_expression(name, names)]
     if missing:
         raise ValueError(
-            f"the curve is one of the columns {missing}, which are not there: X has {list(names)}"
+            f"the curve has the inputs {missing}, which do not exist: X has {list(names)}"
         )
     if all(name in names for name in inputs):
         return table.numeric([names.index(name) for name in inputs])
@@ -202,7 +202,7 @@ def _input_of(table: InputTable, text: str) -> FloatArray:
     if text in names:
         return table.numeric([names.index(text)])[:, 0]
     if not table.is_named:
-        raise ValueError(f"the curve is one of {text!r}: X must be a data frame")
+        raise ValueError(f"the curve has the input {text!r}: X must be a data frame")
     read_argument(text, f"the input '{text}' of the curve", names)
     return evaluate_expression(text, Source(table.n_rows, frame=table.values).table, names)
 
@@ -218,12 +218,13 @@ def start_values(start: Any, names: Sequence[str], sizes: Sequence[int]) -> dict
         listed_start = list(start)
         if len(listed_start) != len(names):
             raise ValueError(
-                f"start has {len(listed_start)} values, and the curve the parameters {list(names)}"
+                f"start has {len(listed_start)} values, but the curve has the parameters "
+                f"{list(names)}"
             )
         start = dict(zip(names, listed_start, strict=True))
     unknown = [name for name in start if name not in names]
     if unknown:
-        raise ValueError(f"start names {unknown}; the parameters are {list(names)}")
+        raise ValueError(f"start names {unknown}, but the parameters are {list(names)}")
     found = {}
     for name, size in zip(names, sizes, strict=True):
         if name not in start:
@@ -231,7 +232,7 @@ def start_values(start: Any, names: Sequence[str], sizes: Sequence[int]) -> dict
         values = np.atleast_1d(np.asarray(start[name], dtype=np.float64))
         if values.shape not in ((1,), (size,)) or not np.isfinite(values).all():
             raise ValueError(
-                f"start[{name!r}] is {start[name]!r}: give a number, or one for each of its "
+                f"start[{name!r}] is {start[name]!r}: pass a number, or one for each of its "
                 f"{size} coefficients"
             )
         found[name] = values
@@ -260,7 +261,9 @@ def _split_arguments(
     n_inputs, n_names = len(CURVES[model].inputs), len(CURVES[model].usual_names)
     if len(arguments) != n_inputs + n_names or len(set(arguments)) < len(arguments):
         expected = ", ".join([*CURVES[model].inputs, *CURVES[model].usual_names])
-        raise ValueError(f"{name} takes ({expected}), under names of yours; it has {arguments}")
+        raise ValueError(
+            f"{name} takes ({expected}), under names of your own, but was given {arguments}"
+        )
     return tuple(arguments[:n_inputs]), tuple(arguments[n_inputs:])
 
 
@@ -285,9 +288,9 @@ def _chosen_inputs(
     if len(found) != expected and expected is not None:
         wanted = CURVES[recipe.model].inputs
         raise ValueError(
-            f"the curve {recipe.model!r} is one of {expected} column{'s' * (expected > 1)}, "
-            f"{' and '.join(wanted)}, and X has {len(found)} feature(s) for it, {found}: say which "
-            "by inputs=..."
+            f"the curve {recipe.model!r} takes {expected} input{'s' * (expected > 1)}, "
+            f"{' and '.join(wanted)}, but X has {len(found)} candidate column(s), {found}: "
+            "choose by inputs=..."
         )
     return tuple(found)
 

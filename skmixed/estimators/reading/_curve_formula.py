@@ -38,14 +38,15 @@ class CurveFormula:
         recipe = CurveRecipe.read(curve, start, None, check_context(context or {}))
         if recipe.inputs is None:
             raise ValueError(
-                f"the curve {curve!r} is not called: write its columns and parameters, as in "
+                f"the curve {curve!r} has no arguments: write its columns and parameters, as in "
                 "'SSlogis(x, Asym, xmid, scal)'"
             )
         if "|" not in random:
             if random != "1":
                 raise ValueError(
                     f"the third part of the formula, {random!r}, has no random effects: write "
-                    f"'{recipe.names[0]} | group', or 1 for none. Formulas of parameters are fixed"
+                    f"'{recipe.names[0]} | group', or 1 for none. Fixed-effects formulas of "
+                    "parameters go into `fixed`"
                 )
             return cls(response, curve, None, recipe.inputs, ())
         terms = parse_varying(random, recipe.names)
@@ -67,8 +68,8 @@ class CurveFormula:
         ]
         if missing:
             raise ValueError(
-                f"the curve is one of the columns {missing}, which are not there: data has the "
-                f"columns {list(names)}"
+                f"the curve has the inputs {missing}, which do not exist: data has the columns "
+                f"{list(names)}"
             )
         bars = [f"(1 | {':'.join(map(quoted, group))})" for group in dict.fromkeys(self.groups)]
         plain = [quoted(name) for name in dict.fromkeys(columns)]

@@ -71,7 +71,7 @@ class FormulaRows:
             parts = replace(parts, response=inner[1]) if inner else parts
         given = InputTable.of_frame(data)
         if given is None:
-            raise TypeError(f"data is a {type(data).__name__}; a formula needs a data frame")
+            raise TypeError(f"data is a {type(data).__name__}; a formula requires a data frame")
         names, known = given.names, check_context(context)
         right = _right_columns(parts, names)
         if exposure is not None:
@@ -136,7 +136,7 @@ class FormulaRows:
         if len(both) == 1:
             return None
         if family != "binomial":
-            raise ValueError(f"cbind(...) is a response of family 'binomial', not {family!r}")
+            raise ValueError(f"cbind(...) requires family 'binomial', not {family!r}")
         counts = np.column_stack([self.evaluate(each) for each in both])
         if (counts < 0.0).any():
             row = int(np.argmax((counts < 0.0).any(axis=1)))
@@ -179,7 +179,7 @@ def _responses(parts: FormulaParts) -> tuple[str, ...]:
             columns.append(response[start:place].strip())
             start = place + 1
     if len(columns) != 2 or not all(columns) or response[start:].strip():
-        raise ValueError(f"{response!r} is not cbind(hits, misses), two columns of counts")
+        raise ValueError(f"{response!r} is not cbind(successes, failures), two columns of counts")
     return tuple(columns)
 
 
@@ -212,9 +212,9 @@ def _read_all(
     if not meant:
         return parts
     warn(
-        f"as in R '.' stands for the grouping columns {meant}, too, beside which random effects of "
-        f"theirs say nothing: write '. - {' - '.join(map(quoted, meant))}' to leave them out of "
-        "the fixed part",
+        f"as in R, '.' includes the grouping columns {meant}, and with them as fixed effects "
+        f"their random effects explain nothing: write '. - {' - '.join(map(quoted, meant))}' to "
+        "exclude them",
         UserWarning,
     )
     keys = formulas.read_fixed(parts).keys
@@ -227,8 +227,9 @@ def _refuse_repeated(names: tuple[str, ...], used: Collection[str]) -> None:
     repeated = sorted(name for name in used if names.count(name) > 1)
     if repeated:
         raise ValueError(
-            f"data has several columns of the name {' and of the name '.join(map(repr, repeated))}"
-            ", which the formula uses: give each its own"
+            "data has several columns of the name "
+            f"{' and of the name '.join(map(repr, repeated))}, which the formula uses: give each "
+            "a name of its own"
         )
 
 
@@ -255,7 +256,7 @@ def _read_weights(
     refuse_dates(weights, "weights")
     values = np.asarray(weights, dtype=np.float64)
     if values.shape != (len(table),):
-        raise ValueError(f"weights has shape {values.shape}; data has {len(table)} rows")
+        raise ValueError(f"weights has shape {values.shape}, but data has {len(table)} rows")
     return values
 
 
@@ -276,7 +277,7 @@ def _right_columns(parts: FormulaParts, columns: tuple[str, ...]) -> set[str]:
     missing = [name for name in dict.fromkeys(groups) if name not in columns]
     if missing:
         raise ValueError(
-            f"grouping columns {missing} are not there: data has the columns {list(columns)}"
+            f"grouping columns {missing} do not exist: data has the columns {list(columns)}"
         )
     return {*named, *groups}
 
@@ -301,7 +302,7 @@ def _complete_rows(
     if na_action == "raise" and missing:
         raise ValueError(
             f"{int((~complete).sum())} rows have missing values, the first is row "
-            f"{int(np.argmin(complete))}; there are {where}; na_action='drop' leaves them out"
+            f"{int(np.argmin(complete))}; there are {where}; na_action='drop' omits them"
         )
     if not complete.any():
         raise ValueError(f"no row is complete: every one has a missing value, {where}")

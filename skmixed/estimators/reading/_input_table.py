@@ -322,7 +322,9 @@ def _named_columns(groups: Any) -> dict[str, Any]:
     if table is not None:
         names = table.names
         if len(set(names)) < max(1, len(names)):
-            raise ValueError(f"groups has the columns {list(names)}; each needs a name of its own")
+            raise ValueError(
+                f"groups has the columns {list(names)}: each must have a name of its own"
+            )
         return {name: table.column(name) for name in names}
     name = getattr(groups, "name", None)
     if isinstance(groups, pd.Series):
@@ -347,7 +349,7 @@ def _one_column(values: NDArray[Any]) -> NDArray[Any]:
     """Return labels as (n,); ValueError for more than one column."""
     if values.ndim == 0 or values.shape[1:] not in ((), (1,)):
         raise ValueError(
-            f"groups has shape {values.shape}; expected (n_samples,) or one column a factor"
+            f"groups has shape {values.shape}; expected (n_samples,) or (n_samples, n_factors)"
         )
     return values.reshape(len(values))
 
@@ -362,9 +364,9 @@ def refuse_missing(groups: Mapping[str, Any]) -> None:
         if numbers is not None and np.isnan(numbers).any():
             raise ValueError(
                 f"Input X contains NaN: grouping column {name!r} is missing in rows "
-                f"{list_rows(np.flatnonzero(np.isnan(numbers)))}. In an array of numbers this is "
-                "an error; pass a data frame, where a missing label is an unknown level, or give "
-                "these rows a label of their own"
+                f"{list_rows(np.flatnonzero(np.isnan(numbers)))}. This is an error in a numeric "
+                "array; pass a data frame, in which a missing label is an unknown level, or "
+                "give these rows a label of their own"
             )
 
 
@@ -376,6 +378,6 @@ def refuse_unknown(codes: IntArray, what: str, remedy: str) -> None:
     rows = np.flatnonzero(codes < 0)
     if len(rows):
         raise ValueError(
-            f"{len(rows)} rows have {what} that were not seen in fit, or missing ones, the first "
+            f"{len(rows)} rows have {what} that are missing or were not seen in fit, the first "
             f"in row {rows[0]}; {remedy}"
         )

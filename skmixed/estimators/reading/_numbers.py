@@ -74,7 +74,7 @@ def _refuse(found: NDArray[np.bool_], what: str, names: list[Any], input_name: s
     shown = ", ".join(columns[:MAX_SHOWN]) + (", ..." if len(columns) > MAX_SHOWN else "")
     raise ValueError(
         f"Input {input_name} contains {what}: column {shown} of {len(found)} rows, first in "
-        f"{row_numbers(rows[:1])}; drop such rows or fill them in, as SimpleImputer does"
+        f"{row_numbers(rows[:1])}; drop such rows, or impute them, for example by SimpleImputer"
     )
 
 
@@ -107,8 +107,8 @@ def read_classes(y: Any, n_rows: int, whose: str) -> tuple[FloatArray, NDArray[A
     if len(classes) > 2:
         raise ValueError(
             f"Only binary classification is supported. y has {len(classes)} classes: fit a "
-            f"{whose} for every class against the others, as "
-            "sklearn.multiclass.OneVsRestClassifier does"
+            f"{whose} for each class against the rest, as sklearn.multiclass.OneVsRestClassifier "
+            "does"
         )
     return codes.astype(np.float64), classes
 
@@ -135,15 +135,15 @@ def read_ordered(
     if order is None:
         if found.dtype.kind in "OSU" and len(found) > 2:
             warn(
-                f"the categories are taken in the order of the alphabet, {found.tolist()}: say "
-                "`categories`, lowest first, or give an ordered categorical",
+                f"text categories are ordered alphabetically, {found.tolist()}: set "
+                "`categories`, lowest first, or pass an ordered categorical",
                 UserWarning,
             )
         return codes.astype(np.float64), found
     places = {label: place for place, label in enumerate(order)}
     strange = [label for label in found.tolist() if label not in places]
     if strange or len(places) < len(order):
-        what = f"lacks {strange}, which y has" if strange else "has a label twice"
+        what = f"lacks {strange}, which y contains" if strange else "contains a label twice"
         raise ValueError(f"`categories` {what}: {order}")
     ranked = np.argsort([places[label] for label in found.tolist()])
     numbers = np.empty(len(found))
@@ -172,7 +172,7 @@ def read_known_classes(y: Any, n_rows: int, classes: NDArray[Any]) -> FloatArray
     wrong = np.flatnonzero(numbers < 0.0)
     if len(wrong):
         raise ValueError(
-            f"y has {labels[wrong[0]]!r} in row {wrong[0]}, and the classes of the fit are "
+            f"y has {labels[wrong[0]]!r} in row {wrong[0]}, but the classes seen in fit are "
             f"{classes.tolist()}"
         )
     return numbers
@@ -212,8 +212,8 @@ def read_positive_weights(sample_weight: Any, n_rows: int) -> FloatArray | None:
     weights = read_weights(sample_weight, n_rows)
     if weights is not None and not weights.all():
         raise ValueError(
-            f"sample_weight is 0 in row {int(np.argmin(weights))}: nothing is observed there, "
-            "leave such rows out"
+            f"sample_weight is 0 in row {int(np.argmin(weights))}, where nothing can be "
+            "observed: leave such rows out"
         )
     return weights
 
@@ -235,7 +235,7 @@ def refuse_labels(frame: Any, parameter: str | None = None) -> None:
         days = " (dates and durations as numbers, such as days since a date)"
         remedy = (
             ", name them as grouping columns in `random` or `group_features`, or choose the "
-            "columns of the fixed part by `fixed`"
+            "fixed effects by `fixed`"
         )
         if parameter == "columns":
             remedy = ", or name them in `columns` if they are labels"
@@ -258,9 +258,9 @@ def refuse_text(values: NDArray[Any], places: Iterable[int], parameter: str | No
     remedy = ", which were numbers in fit"
     if parameter is not None:
         remedy = (
-            ". Encode them or, if they are grouping columns, name their positions: "
-            f"{parameter}={found}. If that was done, a meta-estimator handed on some of the "
-            "columns only, which shifts positions: let it keep all of them"
+            ". Encode them or, if they are grouping columns, give their positions: "
+            f"{parameter}={found}. If they were given, a meta-estimator passed on only some of "
+            "the columns, which shifts positions: let it keep all of them"
         )
     raise ValueError(
         f"X is an array with text in the columns at positions {found}{remedy}"

@@ -50,7 +50,7 @@ class ObservedRows:
         weights = read_weights(sample_weight, table.n_rows)
         if weights is not None and not weights.all():
             raise ValueError(
-                f"row {int(np.argmin(weights))} has weight zero, so that nothing was observed "
+                f"row {int(np.argmin(weights))} has weight 0, so that nothing was observed "
                 "there: leave such rows out of X and y"
             )
         if classes is None:
@@ -99,7 +99,7 @@ class ObservedRows:
         rows = self.predicted.rows
         for factor in self.predicted.by.spec.used_factors:
             name = rows.indexes[factor].name
-            remedy = "pass the rows of the fit, or others of its levels"
+            remedy = "pass the training data, or other rows of its levels"
             refuse_unknown(rows.codes[factor], f"levels of {name!r}", remedy)
         columns = rows.columns.copy()
         columns[:, -1] = self.y

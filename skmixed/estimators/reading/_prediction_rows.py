@@ -151,8 +151,8 @@ class PredictionRows:
         if self.parts:
             names = [self.indexes[factor].name for factor in self.parts]
             raise ValueError(
-                f"random leaves out some effects of {', '.join(names)} and takes others, of which "
-                f"means at the estimates alone are known: {instead}"
+                f"random selects only some random effects of {', '.join(names)}, for which only "
+                f"plug-in predictions are available: {instead}"
             )
 
     def are_unknown(self, factor: int) -> BoolArray:
@@ -383,7 +383,7 @@ def prediction_pivots(
         except NeedsRowsError:
             raise ValueError(
                 "this model has too many random effects of several factors to be simulated from "
-                "sums: use method='analytic'"
+                "cross-products: use method='analytic'"
             ) from None
         noise = np.sqrt(fit.sigma2) * generator.standard_normal(size)
         new_effects = [
@@ -407,7 +407,7 @@ def prediction_pivots(
             parts.append(error / np.sqrt(np.maximum(variance, np.finfo(float).tiny)))
     if not parts:
         raise ValueError(
-            f"the model could be refitted to none of {n_samples} bootstrap samples: use "
+            f"the model could not be refitted to any of {n_samples} bootstrap samples: use "
             "method='analytic'"
         )
     return np.stack(parts)

@@ -38,7 +38,7 @@ def residual_columns(
         elif needed is None:
             both = "" if given is None else f", `groups` {list(given)}"
             raise ValueError(
-                f"residual names the column {name!r}, which is not there: X has the columns "
+                f"residual names the column {name!r}, which does not exist: X has the columns "
                 f"{list(table.names)}{both}"
             )
         else:
@@ -65,8 +65,8 @@ def _numbers(values: Any, name: str, *, allow_nan: bool) -> FloatArray:
     refuse_dates(values, f"the column {name!r}")
     if is_label(values):
         raise ValueError(
-            f"the column {name!r}, to whose power the residual deviation is proportional, holds "
-            "no numbers"
+            f"the column {name!r}, to a power of which the residual standard deviation is "
+            "proportional, is not numeric"
         )
     series = pd.Series(as_column(values))
     numbers = np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan))

@@ -167,7 +167,7 @@ def read_residual(
     parts = parse_residual(text)
     if parts.is_of_fitted and not may_be_of_fitted:
         raise ValueError(
-            "power() of the fitted values is for MixedNonlinearRegressor: name a column, power(x)"
+            "power() of the fitted values requires MixedNonlinearRegressor: name a column, power(x)"
         )
     found = residual_columns(parts, table, given)
     return found, {*parts.labels, *(name for name, each in found.items() if is_label(each))}
@@ -181,15 +181,13 @@ def read_exposure(table: InputTable, name: str | None) -> FloatArray | None:
     if name is None:
         return None
     if name not in table.names:
-        raise ValueError(
-            f"the column of exposures {name!r} is not there: X has {list(table.names)}"
-        )
+        raise ValueError(f"the exposure column {name!r} does not exist: X has {list(table.names)}")
     exposure = table.numeric([table.names.index(name)])[:, 0]
     wrong = np.flatnonzero(exposure <= 0.0)
     if len(wrong):
         raise ValueError(
-            f"exposures are positive, but the column {name!r} has {exposure[wrong[0]]:g} in row "
-            f"{wrong[0]}"
+            f"exposures must be positive, but the column {name!r} has {exposure[wrong[0]]:g} in "
+            f"row {wrong[0]}"
         )
     return exposure
 
@@ -246,7 +244,7 @@ def cut(
     if columns.by_formula:
         if not table.is_named:
             raise ValueError(
-                "`fixed` is a formula, which picks columns by name: X must be a data frame, got "
+                "`fixed` is a formula, which requires column names: X must be a data frame, got "
                 f"{table.came_as}"
             )
         present = {name: table.names.index(name) for name in read if name in table.names}
@@ -298,8 +296,8 @@ def read_new_data(
 
 
 _CURES = {  # of labels of another kind than in fit
-    "text": "column.astype(str) makes them text",
-    "numbers": "pandas.to_numeric(column) makes them numbers",
+    "text": "convert them to text by column.astype(str)",
+    "numbers": "convert them to numbers by pandas.to_numeric(column)",
 }
 
 
@@ -311,8 +309,8 @@ def warn_about_kinds(known: Mapping[str, Labels], key: Iterable[str], groups: An
     """
     for name, before, now in _changed_kinds(known, key, groups):
         warn(
-            f"no label of {name!r} is known: they were {before} in fit and are {now} now, which "
-            f"are different labels: {_CURES.get(before, 'give them as in fit')}",
+            f"no label of {name!r} is known: labels were {before} in fit and are now {now}, "
+            f"which never match: {_CURES.get(before, 'give them as in fit')}",
             UnknownLevelWarning,
         )
 
@@ -389,8 +387,8 @@ def _further(
     ]
     if changed:
         raise ValueError(
-            f"the parameters {changed} have changed since fit, and with them the columns of the "
-            "model: call fit with all rows"
+            f"the parameters {changed}, which determine the columns of the model, have changed "
+            "since fit: call fit with all rows"
         )
     table, y, weights, given = read_arguments(estimator, X, y, sample_weight, groups)
     source = read_new_data(estimator, fitted, table, given, residual=None)
@@ -398,11 +396,11 @@ def _further(
     missing = [name for name in known if name not in source.groups]
     if missing:
         raise ValueError(
-            f"no labels of the grouping columns {missing} are given; further rows need them"
+            f"labels of the grouping columns {missing} are missing; further rows require them"
         )
     for name, before, now in _changed_kinds(known, known, source.groups):
         raise ValueError(
             f"labels of {name!r} are {now}, but were {before} in fit, so that all would be new "
-            "levels: turn them into the same kind"
+            "levels: convert them to the same kind"
         )
     return table, y, weights, source

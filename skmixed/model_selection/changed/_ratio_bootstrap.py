@@ -183,12 +183,12 @@ def bootstrap_test(
     larger = fitted_estimator(snapshot(larger))
     rows = GivenRows(X, y, sample_weight, groups, "raise")
     if n_samples < 1:
-        raise ValueError(f"n_samples={n_samples}: at least one replicate is needed")
+        raise ValueError(f"n_samples={n_samples}: at least one replicate is required")
     if isinstance(smaller, str):
         if not rows.are_there:
             raise ValueError(
-                f"{smaller!r} has to be fitted to the rows, which a model does not keep: pass X, "
-                "or a fitted smaller model"
+                f"{smaller!r} must be fitted to the training data, which a model does not keep: "
+                "pass X, or a fitted smaller model"
             )
         smaller = changed(larger, smaller, rows, {})
     smaller = fitted_estimator(snapshot(smaller))

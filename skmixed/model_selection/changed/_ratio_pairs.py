@@ -69,8 +69,8 @@ def model_pair(
     for model in (larger, smaller):
         if not hasattr(model, "fit_"):
             raise TypeError(
-                f"a {type(model).__name__} has a posterior, and the bootstrap is of likelihoods: "
-                "take a MixedLinearRegressor, or compare models by skmixed.bayes.loo"
+                f"a {type(model).__name__} has a posterior, but the bootstrap compares "
+                "likelihoods: use a MixedLinearRegressor, or compare models by skmixed.bayes.loo"
             )
     fits = [determined_any_fit_of(model) for model in (larger, smaller)]
     names = ["the larger model", "the smaller one"]
@@ -102,8 +102,8 @@ def _observed(larger: AnyFit, smaller: AnyFit) -> tuple[float, int]:
     if more < 1 or ratio < -_SAME_MODEL * max(1.0, abs(smaller.criterion)):
         raise ValueError(
             f"the larger model has {larger.n_parameters} parameters and the smaller "
-            f"{smaller.n_parameters}, and twice their log-likelihoods differ by {ratio:.4g}: the "
-            "smaller model is to be within the larger, which comes first"
+            f"{smaller.n_parameters}, and their likelihood ratio is {ratio:.4g}: the smaller "
+            "model must be nested in the larger, which comes first"
         )
     return max(ratio, 0.0), more
 
@@ -281,14 +281,14 @@ class FittedModels:
         """Fit both by maximum likelihood. Raises ValueError without rows, and for weighted ones."""
         if not given.are_there:
             raise ValueError(
-                "one of the models does not have all columns of the other by name, or has a "
-                "residual structure or a curve, so that both are fitted to the rows, which they "
-                "do not keep: pass X, and y, sample_weight and groups if fit had them"
+                "neither model has all columns of the other by name, or one has a residual "
+                "structure or a curve, so that both must be refitted to the training data, "
+                "which they do not keep: pass X, and y, sample_weight and groups if fit had them"
             )
         if given.sample_weight is not None:
             raise ValueError(
-                "responses of weighted rows are drawn for models of which one has all columns of "
-                "the other by name: write them so that the smaller one has terms less"
+                "simulating weighted rows requires that one model have all columns of the other "
+                "by name: write them so that the smaller one has fewer terms"
             )
         given = evaluated(larger, given)
         both = []

@@ -75,8 +75,8 @@ def refit(
     model = fitted_estimator(snapshot(model))
     if X is None:
         raise ValueError(
-            "another response needs the columns of the fit, which the model does not keep: pass "
-            "X, and sample_weight and groups if fit had them"
+            "refitting to another response requires the training data, which the model does not "
+            "keep: pass X, and sample_weight and groups if fit had them"
         )
     X, y, sample_weight, groups = model._with_response(X, y, sample_weight, groups)
     state = model._state()

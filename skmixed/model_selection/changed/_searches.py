@@ -121,7 +121,8 @@ def all_fits(
     model = fitted_estimator(snapshot(model))
     if not hasattr(model, "fit_"):
         raise TypeError(
-            f"a {type(model).__name__} has a posterior, of which its posterior_.diagnostics() tell"
+            f"a {type(model).__name__} has a posterior, whose convergence "
+            "posterior_.diagnostics() describes"
         )
     fit = determined_any_fit_of(model)
     rows = evaluated(model, GivenRows(X, y, sample_weight, groups))
@@ -244,7 +245,7 @@ def _of_curves(
 ) -> Iterator[_Search]:
     if not rows.are_there or rows.y is None:
         raise ValueError(
-            "a search of a nonlinear model needs the rows of the fit, which the model does not "
+            "refitting a nonlinear model requires the training data, which the model does not "
             "keep: pass X and y, and sample_weight and groups if fit had them"
         )
     given = rows.y, rows.X, rows.sample_weight, rows.groups

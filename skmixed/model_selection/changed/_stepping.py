@@ -84,8 +84,8 @@ class Steps(TabularResult):
         """
         if self.selected is None:
             raise ValueError(
-                f"{self.formula} is another model, which needs the rows to be fitted: pass X to "
-                "step, or the formula to update"
+                f"{self.formula} differs from the initial model and must be fitted to the data: "
+                "pass X to step, or the formula to update"
             )
         return self.selected
 
@@ -204,9 +204,13 @@ def step(
     rows = GivenRows(X, y, sample_weight, groups, "raise")
     check_kind(model, "step")
     if direction != "backward" and scope is None:
-        raise ValueError(f"direction={direction!r} takes terms in: say which by scope='~ . + x'")
+        raise ValueError(
+            f"direction={direction!r} requires the terms that may be added: scope='~ . + x'"
+        )
     if direction != "backward" and not rows.are_there:
-        raise ValueError("further terms need the rows, which the model does not keep: pass X")
+        raise ValueError(
+            "adding terms requires the training data, which the model does not keep: pass X"
+        )
     begin = _Stage.of(model, rows)
     search = _Stepping(rows, direction, scope or (), named_terms(begin.variant, keep), df)
     end = search.random_part(begin, alpha_random)

@@ -130,7 +130,7 @@ def by_f(fit: MixedFit, test: str) -> bool:
         raise ValueError(f"test={test!r} is not one of 'auto', 'f' and 'lrt'")
     if test == "f" and not isinstance(fit, Fit):
         raise ValueError(
-            "a generalized model has no F test: take test='lrt', or Wald tests by "
+            "a generalized model has no F test: use test='lrt', or Wald tests by "
             "skmixed.inference.anova"
         )
     return test == "f" or (test == "auto" and isinstance(fit, Fit))
@@ -150,8 +150,8 @@ def _in_question(variant: Variant, scope: str | Sequence[str] | None) -> Sequenc
     for name in names:
         if name not in droppable:
             raise ValueError(
-                f"{name!r} is within another term, so that it cannot be left out before that: what "
-                f"can be are {droppable}"
+                f"{name!r} is contained in another term, which must be removed first; terms that "
+                f"can be removed are {droppable}"
             )
     return names
 
@@ -163,7 +163,7 @@ def named_terms(variant: Variant, asked: str | Sequence[str]) -> tuple[str, ...]
     terms = fixed_terms_of(text.partition("~")[2] or text) if text else []
     unknown = [":".join(each) for each in terms if identity(each) not in known]
     if unknown:
-        raise ValueError(f"{unknown} are no terms of the model, which has {list(variant.terms)}")
+        raise ValueError(f"{unknown} are not terms of the model, which has {list(variant.terms)}")
     return tuple(known[identity(each)] for each in terms)
 
 
@@ -240,14 +240,16 @@ def add1(
     model = fitted_estimator(snapshot(model))
     rows = GivenRows(X, y, sample_weight, groups, "raise")
     if not rows.are_there:
-        raise ValueError("further terms need the rows, which the model does not keep: pass X")
+        raise ValueError(
+            "adding terms requires the training data, which the model does not keep: pass X"
+        )
     check_kind(model, "add1")
     fixed, random = additions(model, scope)
     if not fixed and not random:
-        raise ValueError(f"{scope!r} has no term that the model does not have already")
+        raise ValueError(f"{scope!r} has no term that is not already in the model")
     if fixed and random:
         raise ValueError(
-            "the scope has terms of the fixed part and random ones, whose tests differ: ask for "
+            "the scope has both fixed-effect and random-effects terms, whose tests differ: test "
             "one kind at a time"
         )
     title = f"Terms added one at a time: {formula_of(model)}"

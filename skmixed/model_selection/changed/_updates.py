@@ -127,8 +127,8 @@ def update(
     state = model._state()
     if formula is not None and isinstance(state.fit, NonlinearFit):
         raise TypeError(
-            "the formula of a nonlinear model is not updated: give random='...', fixed={...} or "
-            "start={...} as parameters, or write the formula again"
+            "the formula of a nonlinear model cannot be updated: pass random='...', fixed={...} "
+            "or start={...} as parameters, or write the formula anew"
         )
     if not rows.are_there:
         return _searched_again(model, formula, params)
@@ -145,8 +145,8 @@ def fitted_estimator(model: Any) -> MixedEstimator[Any]:
     """
     if not isinstance(model, MixedEstimator):
         raise TypeError(
-            f"a fitted mixed model is needed, as MixedLinearRegressor or what lmer returns, not a "
-            f"{type(model).__name__}"
+            "model must be a fitted mixed model, such as MixedLinearRegressor or what lmer "
+            f"returns, not a {type(model).__name__}"
         )
     model._state()
     return model
@@ -160,7 +160,7 @@ def _parameters(model: MixedEstimator[Any], params: dict[str, Any]) -> dict[str,
         changed["method"] = "reml" if changed.pop("reml") else "ml"
     unknown = [name for name in changed if name not in known]
     if unknown:
-        hint = "; weights are `sample_weight`" if "weights" in unknown else ""
+        hint = "; for weights use `sample_weight`" if "weights" in unknown else ""
         raise TypeError(
             f"a {type(model).__name__} has no parameters {unknown}; it has {sorted(known)}{hint}"
         )
@@ -168,8 +168,8 @@ def _parameters(model: MixedEstimator[Any], params: dict[str, Any]) -> dict[str,
         decided = [name for name in ("random", "fixed") if name in changed]
         if decided and not isinstance(model._state().fit, NonlinearFit):
             raise TypeError(
-                f"the model has a whole formula, which says what is {' and '.join(decided)}: "
-                "change the formula, as '. ~ . + (1 | g)'"
+                f"the model was fitted from a formula, which determines {' and '.join(decided)}: "
+                "change the formula, as in '. ~ . + (1 | g)'"
             )
     return changed
 
@@ -182,11 +182,14 @@ def _searched_again(
     is_summed = isinstance(fit, Fit) and not isinstance(fit, ResidualFit)
     if formula is not None or set(params) - _OF_THE_SEARCH or not is_summed or fit.spec.relations:
         raise ValueError(
-            "a model does not keep its rows: pass data (the data frame of a whole formula, or X "
-            "and y), and sample_weight and groups if it had them"
+            "a model does not keep its training data: pass data (the data frame of a formula, "
+            "or X and y), and sample_weight and groups if it had them"
         )
     if state.has_further_rows or type(state) is not LinearState:
-        raise ValueError("this model is more than its fit: pass the rows as data and y")
+        raise ValueError(
+            "this model has been updated since its fit, or is a posterior or a search: pass the "
+            "training data as data and y"
+        )
     again = clone(model).set_params(**params)
     again._validate_params()
     spec = replace(fit.spec, method=again.method)
@@ -204,8 +207,8 @@ def _check_weights(state: MixedState, rows: GivenRows) -> None:
     sums = fit.row_products
     if sums.total_weight != sums.n_rows or sums.total_log_weight:
         raise ValueError(
-            "the model has weights, which it does not keep: pass sample_weight, or fit a model "
-            "without weights by its own formula"
+            "the model has weights, which it does not keep: pass sample_weight, or fit an "
+            "unweighted model by its own formula"
         )
 
 
@@ -227,7 +230,8 @@ def changed(
         return again.fit(rows.X, rows.y, rows.sample_weight, groups=rows.groups)
     if rows.groups is not None:
         raise ValueError(
-            "the formula names its response, so that all columns are in data, the groups too"
+            "the formula names its response, so that all columns, including the groups, must be "
+            "in data"
         )
     again.fit_intercept = True
     text = formula_text(parts)
@@ -246,7 +250,7 @@ def _nonlinear(
         params.pop(name)
     if params.pop("random") != model.random:
         raise TypeError(
-            "the whole formula of a nonlinear model says what is random: write it again"
+            "the formula of a nonlinear model determines its random effects: write it anew"
         )
     return nlmer(state.text, rows.X, weights=rows.sample_weight, na_action=rows.na_action, **params)
 
@@ -278,8 +282,8 @@ def parts_of(model: MixedEstimator[Any]) -> FormulaParts:
         return replace(state.fixed, random=state.terms)
     if state.feature_names_in is None:
         raise ValueError(
-            "X came as an array, whose columns have no names for a formula: fit a data frame, or "
-            "leave columns of X out"
+            "X was an array, whose columns have no names for a formula: fit a data frame, or "
+            "leave out columns of X instead"
         )
     return FormulaParts(None, _fixed_of_names(state), state.terms, ())
 

@@ -50,8 +50,8 @@ class Variant:
         """
         if not hasattr(model, "fit_"):
             raise TypeError(
-                f"{use} compares likelihoods, and a {type(model).__name__} has a posterior: take a "
-                "MixedLinearRegressor, or compare models by skmixed.bayes.loo"
+                f"{use} compares likelihoods, but a {type(model).__name__} has a posterior: use "
+                "a MixedLinearRegressor, or compare models by skmixed.bayes.loo"
             )
         fit = determined_any_fit_of(model)
         if isinstance(fit, NonlinearFit):
@@ -93,8 +93,8 @@ class Variant:
         places = self.design.fixed_design.without(gone)
         if places is None:
             raise ValueError(
-                f"without {' and '.join(sorted(gone))} the other terms would have other columns: "
-                "fit that model by update, and compare the two by compare_models"
+                f"without {' and '.join(sorted(gone))} the columns of the other terms would "
+                "change: fit that model by update, and compare the two by compare_models"
             )
         return places
 
