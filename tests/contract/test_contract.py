@@ -8,7 +8,7 @@ from tests.contract import fit_checks, input_checks
 from tests.contract.instances import ON_ARRAYS, ON_GROUPS
 
 # scikit-learn's checks, and some of these, give no groups.
-pytestmark = pytest.mark.filterwarnings("ignore:GroupedModels got no groups")
+pytestmark = pytest.mark.filterwarnings("ignore:GroupedModels was given no groups")
 
 
 def checks_of(module):

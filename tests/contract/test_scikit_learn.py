@@ -10,7 +10,7 @@ from skmixed import MixedClassifier, MixedEffectsClassifier
 from tests.contract.instances import ON_ARRAYS
 
 # scikit-learn's checks, and some of these, give no groups.
-pytestmark = pytest.mark.filterwarnings("ignore:GroupedModels got no groups")
+pytestmark = pytest.mark.filterwarnings("ignore:GroupedModels was given no groups")
 
 # How many checks there are for a regressor of one response and for a transformer, by version of
 # scikit-learn, and how many more for other kinds.
@@ -26,17 +26,17 @@ VERSION = parse_version(sklearn.__version__).release[:2]
 # levels that explain the response without a rest, where the likelihood has no maximum.
 @pytest.mark.filterwarnings("ignore::skmixed.exceptions.UnidentifiedWarning")
 @pytest.mark.filterwarnings("ignore::skmixed.exceptions.LostPrecisionWarning")
-@pytest.mark.filterwarnings("ignore:sample weights that are not whole numbers:UserWarning")
-@pytest.mark.filterwarnings("ignore:y has .* no whole numbers:UserWarning")
+@pytest.mark.filterwarnings("ignore:sample weights are not whole numbers:UserWarning")
+@pytest.mark.filterwarnings("ignore:y has .* not whole numbers:UserWarning")
 # Their clusters are told apart by a line, for which a logistic regression has no maximum.
 @pytest.mark.filterwarnings("ignore:the columns .* separate:sklearn.exceptions.ConvergenceWarning")
 # They have groups of a row or two, for which Laplace's approximation is coarse.
 @pytest.mark.filterwarnings("ignore::skmixed.exceptions.ApproximationWarning")
 # A regressor with a penalty and random effects to share go on trading for some time.
-@pytest.mark.filterwarnings("ignore:the criterion was still falling")
+@pytest.mark.filterwarnings("ignore:the criterion was still decreasing")
 # Their data have no form of a curve.
 @pytest.mark.filterwarnings("ignore:the search did not converge. max_iter")
-@pytest.mark.filterwarnings("ignore:the rows do not tell")
+@pytest.mark.filterwarnings("ignore:the coefficients .* are not identified")
 @parametrize_with_checks(ON_ARRAYS)
 def test_check(estimator, check):
     # A check of 1.6 tells the two classes of shuffled rows by the first of them, so that where

@@ -129,7 +129,9 @@ def test_another_version_warns_and_predicts_the_same(monkeypatch):
     model = fitted(MixedLinearRegressor())
     stored, dumped = pickle.dumps(model), skops.io.dumps(model)
     monkeypatch.setattr(_storage, "package_version", lambda: "99.1")
-    with pytest.warns(StoredVersionWarning, match=r"read by version 99\.1") as said:
+    with pytest.warns(
+        StoredVersionWarning, match=r"99\.1, which may predict differently: compare"
+    ) as said:
         again = pickle.loads(stored)
     assert said[0].filename == __file__
     with pytest.warns(StoredVersionWarning) as said:

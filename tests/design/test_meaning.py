@@ -264,7 +264,7 @@ def test_a_mapping_says_a_term_once(mapping):
     ],
 )  # fmt: skip
 def test_terms_that_share_a_column_are_told(random):
-    with pytest.warns(UnidentifiedWarning, match="'Subject' have a column in common, or one"):
+    with pytest.warns(UnidentifiedWarning, match="'Subject' share a column, or one that is"):
         MixedLinearRegressor(random, fixed="Days", solver="newton").fit(SLEEP, SLEEP.Reaction)
 
 
@@ -283,9 +283,9 @@ def test_terms_of_their_own_are_not_told(random, covariance):
 
 
 def test_a_factor_beside_a_double_bar_is_that_of_lme4():
-    with pytest.warns(UnidentifiedWarning, match="column in common"):
+    with pytest.warns(UnidentifiedWarning, match="two random-effects terms of 'Subject' share"):
         double = lmer("Reaction ~ Days + (late || Subject)", SLEEP)
-    with pytest.warns(UnidentifiedWarning, match="column in common"):
+    with pytest.warns(UnidentifiedWarning, match="two random-effects terms of 'Subject' share"):
         written = lmer("Reaction ~ Days + (1 | Subject) + (0 + late | Subject)", SLEEP)
     whole = lmer("Reaction ~ Days + (late | Subject)", SLEEP)
     assert double.criterion_ == pytest.approx(written.criterion_)

@@ -74,7 +74,7 @@ def test_it_never_changes_and_travels():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Relationship(np.eye(2)), "needs the labels of its levels"),
+        (lambda: Relationship(np.eye(2)), "a relationship requires the labels of its"),
         (lambda: Relationship(np.ones((2, 3)), NAMES), r"has shape \(2, 3\)"),
         (lambda: Relationship(np.eye(3), NAMES), "2 labels for 3 rows"),
         (lambda: Relationship([[1, 0.5], [0.4, 1]], NAMES), "are 0.5 and 0.4"),
@@ -82,8 +82,14 @@ def test_it_never_changes_and_travels():
         (lambda: Relationship(np.eye(2), ["a", "a"]), r"more than once, such as \['a'\]"),
         (lambda: Relationship(np.eye(2), ["a", None]), "a label of the relationship is missing"),
         (lambda: Relationship(np.diag([1.0, -1.0]), NAMES), "negative variance"),
-        (lambda: Relationship(np.zeros((2, 2)), NAMES), "is zero: no level has a variance"),
-        (lambda: Relationship(np.ones((2, 2)), NAMES, precision=True), "no inverse"),
+        (
+            lambda: Relationship(np.zeros((2, 2)), NAMES),
+            "the relationship is zero, so that no level",
+        ),
+        (
+            lambda: Relationship(np.ones((2, 2)), NAMES, precision=True),
+            "the precision is not positive definite",
+        ),
         (lambda: Relationship(pd.DataFrame(np.eye(2), NAMES, ["a", "b"])), "same labels"),
         (lambda: Relationship.from_newick("((a:1,b:1):2,c:3"), "opens a bracket"),
         (lambda: Relationship.from_newick("(a:1,b:1)):2;"), "closes more brackets"),

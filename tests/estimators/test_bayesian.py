@@ -194,7 +194,7 @@ def test_a_fit_that_leaves_no_residual_has_no_posterior():
         lambda: model.loo(x[:, None], 2.0 * x + 1.0),
         model.summary,
     ):
-        with pytest.raises(ValueError, match="no posterior to draw from"):
+        with pytest.raises(ValueError, match="no residual variance is left, so that there"):
             ask()
     again = BayesianMixedRegressor.from_dict(model.to_dict())
     np.testing.assert_array_equal(again.predict(x[:, None]), model.predict(x[:, None]))

@@ -209,10 +209,10 @@ def test_more_classes_one_against_the_rest():
 def test_unknown_levels_have_no_class_if_they_have_no_probability():
     model = MixedClassifier("(1 | shop)", handle_unknown="nan").fit(X, Y)
     assert np.isnan(model.predict_proba(NEW)).all(axis=1).tolist() == [False, False, True, True]
-    with pytest.raises(ValueError, match=r"2 rows have labels .* first in row 2; .* no class"):
+    with pytest.raises(ValueError, match="2 rows have group labels that are missing"):
         model.predict(NEW)
     model = MixedClassifier("(1 | shop)", handle_unknown="error").fit(X, Y)
-    with pytest.raises(ValueError, match="levels of 'shop' that were not seen in fit"):
+    with pytest.raises(ValueError, match="'shop' that are missing or were not seen"):
         model.predict(NEW)
     by_argument = MixedClassifier("(1 | shop)").fit(X[["x", "z"]], Y, groups=X["shop"])
     with pytest.warns(UnknownLevelWarning, match="no labels of"):
@@ -268,7 +268,9 @@ def test_more_random_effects_than_rows_tell_of_is_said():
 )
 def test_deviations_that_responses_do_not_tell_are_said(random, quadrature, seed):
     model = MixedClassifier(random, quadrature=quadrature)
-    with pytest.warns(UnidentifiedWarning, match="of .*'g'.* above 10 on .* hardly tell"):
+    with pytest.warns(
+        UnidentifiedWarning, match="the link scale, where counts of zero, proportions of 0 or 1"
+    ):
         model.fit(*few_rows(seed))
     assert model.converged_
     assert np.isfinite(model.predict_proba(few_rows(seed)[0])).all()
@@ -282,7 +284,7 @@ def test_deviations_that_are_large_and_told_are_not_warned_of(seed):
 
 def test_a_level_for_every_row_has_no_variance():
     table = X.assign(shop=np.arange(len(X)))
-    with pytest.warns(UnidentifiedWarning, match="'shop' has a level for every row"):
+    with pytest.warns(UnidentifiedWarning, match="'shop' has a level per row, and binary"):
         model = MixedClassifier("(1 | shop)").fit(table, Y)
     assert float(model.random_covariance_["shop"].iloc[0, 0]) == 0.0
     assert model.is_singular_

@@ -40,7 +40,7 @@ def test_the_diagram_of_a_fitted_model():
     assert "(x | school)" in html
 
 
-@pytest.mark.filterwarnings("ignore:GroupedModels got no groups")
+@pytest.mark.filterwarnings("ignore:GroupedModels was given no groups")
 @pytest.mark.parametrize("estimator", [GroupedModels(), MixedEffectsRegressor(LinearRegression())])
 def test_the_diagram_of_a_model_without_groups(estimator):
     numbers = X[["x", "z"]].to_numpy()

@@ -146,7 +146,7 @@ def test_predictions_for_some_factors_and_none():
         X[["x", "z", "school"]], Y
     )
     assert np.isnan(nan.predict(new[["x", "z", "school"]])).all()
-    with pytest.raises(ValueError, match="random names factors"):
+    with pytest.raises(ValueError, match=r"random names the grouping factors \['shop'\]"):
         model.predict(X, random=["shop"])
     by_argument = MixedEffectsRegressor(Ridge()).fit(NUMBERS, Y, groups=X["school"])
     with pytest.warns(UnknownLevelWarning, match="no labels of"):
@@ -205,7 +205,7 @@ def test_what_leaves_nothing_has_no_intervals():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UnidentifiedWarning)
             model.fit(table, y, groups=groups)
-        with pytest.raises(ValueError, match="exactly: no variance was estimated"):
+        with pytest.raises(ValueError, match="the regressor fits its training data exactly"):
             model.predict(table, interval=0.9)
 
 
@@ -286,7 +286,7 @@ def test_folds(cv, cross_fit):
         Ridge(), "(1 | school)", cv=cv, cross_fit=cross_fit, random_state=0
     ).fit(table, Y, weights)
     assert model.score(table, Y) > 0.4
-    with pytest.raises(ValueError, match="does not test every row once"):
+    with pytest.raises(ValueError, match="cv does not test every row exactly once"):
         model.set_params(cv=ShuffleSplit(3, random_state=0)).fit(table, Y)
 
 
@@ -325,9 +325,9 @@ def test_verbose_and_jobs(capsys):
 def test_errors_say_what_to_do():
     with pytest.raises(ValueError, match="no column is left for the regressor"):
         MixedEffectsRegressor(Ridge(), "(1 | school)").fit(X[["school"]], Y)
-    with pytest.raises(ValueError, match=r"grouping columns .* are not there"):
+    with pytest.raises(ValueError, match=r"grouping columns \['shop'\] named in `random`"):
         MixedEffectsRegressor(Ridge(), "(1 | shop)").fit(X, Y)
-    with pytest.raises(ValueError, match="given twice"):
+    with pytest.raises(ValueError, match="grouping columns are given both by `groups`"):
         MixedEffectsRegressor(Ridge(), group_features=["school"]).fit(X, Y, groups=X["class"])
     model = MixedEffectsRegressor(Ridge(), "(1 | school)").fit(X[["x", "z", "school"]], Y)
     with pytest.raises(ValueError, match="groups were given, but"):

@@ -151,7 +151,10 @@ def test_unknown_labels():
     assert_array_equal(found[1:, 0], [0.0, 0.0])
     found = BLUPEncoder(handle_unknown="nan").fit(X, Y).transform(new)
     assert np.isnan(found).tolist() == [[False, False], [True, False], [True, False]]
-    with pytest.raises(ValueError, match=r"'school' has labels that were not seen.* rows 1, 2"):
+    with pytest.raises(
+        ValueError,
+        match="'school' has labels that are missing or were not seen in fit, in rows 1, 2",
+    ):
         BLUPEncoder(handle_unknown="error").fit(X, Y).transform(new)
 
 
@@ -180,7 +183,7 @@ def test_labels_that_say_nothing():
 @pytest.mark.parametrize("target", ["continuous", "binary", "multiclass", "count"])
 def test_one_label_says_nothing_of_any_target(target):
     y = np.digitize(Y, [2.0] if target == "binary" else [2.0, 4.0])
-    with pytest.warns(UnidentifiedWarning, match=r"\['same'\] are zero: a column with one level"):
+    with pytest.warns(UnidentifiedWarning, match=r"\['same'\] are zero: a column with a single"):
         found = BLUPEncoder(target_type=target).fit_transform(X.assign(same="a")[["same"]], y)
     assert not found.any()
 
@@ -232,16 +235,16 @@ def test_groups_of_the_splitter():
 def test_errors_say_what_to_do():
     for settings, message in [
         ({"columns": "shop"}, r"columns names 'shop'.*X has the columns \['school', 'class'\]"),
-        ({"slopes": 2}, r"slopes has position 2; X has 2 feature"),
+        ({"slopes": 2}, r"2, but X has 2 feature\(s\)\. Where a meta-estimator"),
         ({"slopes": [0, 1]}, "no column to encode"),
-        ({"columns": 0, "slopes": 0}, "given twice"),
-        ({"extra": ["mean"]}, r"extra has \['mean'\]; it takes 'sd' and 'count'"),
+        ({"columns": 0, "slopes": 0}, r"the columns \['school'\] are given both in"),
+        ({"extra": ["mean"]}, r"\['mean'\]; only 'sd' and 'count' are allowed"),
         ({"slopes": "school"}, "not numeric"),
         ({"target_type": "binary"}, "y has 150 classes"),
     ]:
         with pytest.raises(ValueError, match=message):
             BLUPEncoder(**settings).fit(X, Y)
-    with pytest.raises(ValueError, match="does not test every row once"):
+    with pytest.raises(ValueError, match="cv does not test every row exactly once"):
         BLUPEncoder(cv=ShuffleSplit(3, random_state=0)).fit_transform(X, Y)
     with pytest.raises(ValueError, match="all labels of the column 'school' are missing"):
         BLUPEncoder(handle_missing="unknown").fit(X.assign(school=None), Y)
@@ -253,9 +256,13 @@ def test_errors_say_what_to_do():
 @pytest.mark.parametrize(
     ("n_rows", "settings", "message"),
     [
-        (4, {}, "cv=5 folds need as many rows, and n_samples=4.*fewer folds"),
-        (1, {"cv": 2}, "cv=2 folds need as many rows, and n_samples=1"),
-        (9, {"target_type": "multiclass"}, "as many rows as cv=5 has folds, the largest having 1"),
+        (4, {}, "cv=5 folds need at least as many rows, but n_samples=4"),
+        (1, {"cv": 2}, "cv=2 folds need at least as many rows, but n_samples=1"),
+        (
+            9,
+            {"target_type": "multiclass"},
+            "cv=5 folds need a class of y with as many rows, but the largest has 1",
+        ),
     ],
 )
 def test_more_folds_than_rows(n_rows, settings, message):

@@ -88,7 +88,7 @@ def test_a_classifier_draws_its_classes():
     again = MixedClassifier("(1 | g)").fit(X, drawn[:, 0])
     assert again.classes_.tolist() == ["no", "yes"]
     assert_array_equal(drawn, model.simulate(X, n_samples=400, random_state=0))
-    with pytest.raises(ValueError, match="draws a class for every row"):
+    with pytest.raises(ValueError, match="a MixedClassifier simulates one class per"):
         model.simulate(X, sample_weight=np.ones(400))
     with pytest.raises(ValueError, match="neither"):
         model.simulate(X, random="old")

@@ -74,7 +74,7 @@ def test_exposures_are_offsets_of_their_logarithms(family):
     assert_array_equal(again.predict(NEW), model.predict(NEW))
 
 
-@pytest.mark.filterwarnings("ignore:y has .* no whole numbers")  # rates of no Poisson counts
+@pytest.mark.filterwarnings("ignore:y has .* not whole numbers")  # rates of no Poisson counts
 def test_rates_weighted_by_exposures_are_poisson_counts_but_no_negative_binomial_ones():
     hours = X["hours"].to_numpy()
     settings = {"random": "(1 | shop)", "fixed": "x"}
@@ -156,16 +156,16 @@ def test_errors_at_the_door():
         fit(family="binomial")
     with pytest.raises(ValueError, match="link of family 'poisson' must be 'auto' or 'log'"):
         fit(link="logit")
-    with pytest.raises(ValueError, match="exposure names 'days'; X has the columns"):
+    with pytest.raises(ValueError, match=r"'days', but X has the columns \['x', 'hours'"):
         fit(exposure="days")
-    with pytest.raises(ValueError, match=r"exposures are positive, but .*'hours' has 0 in row 1"):
+    with pytest.raises(ValueError, match="positive, but the column 'hours' has 0 in row 1"):
         fit(table=X.assign(hours=np.arange(len(X)) != 1), exposure="hours")
-    with pytest.raises(ValueError, match="'shop' is given twice, as exposure and for grouping"):
+    with pytest.raises(ValueError, match="'shop' is given both as exposure and for"):
         fit(exposure="shop")
-    with pytest.raises(ValueError, match="exposure='hours' needs the link 'log'"):
+    with pytest.raises(ValueError, match="exposure='hours' requires the link 'log', but that"):
         fit(Y > 3, family="binomial", exposure="hours")
     model = fit(exposure="hours", fixed="x")
-    with pytest.raises(ValueError, match="the column of exposures 'hours' is not there"):
+    with pytest.raises(ValueError, match=r"'hours' does not exist: X has \['x', 'shop'\]"):
         model.predict(NEW.drop(columns="hours"))
 
 
@@ -236,7 +236,7 @@ def test_deviations_that_zeros_of_large_weight_ask_for_are_said(random):
         y[:4] = 0.0
     table, weights = pd.DataFrame({"x": x, "g": group}), np.full(12, 1e9)
     model = MixedGeneralizedRegressor(random)
-    with pytest.warns(UnidentifiedWarning, match="'g'.* above 10 on .* hardly tell"):
+    with pytest.warns(UnidentifiedWarning, match=r"\['g'\] have standard deviations above 10"):
         model.fit(table, y, weights)
     assert model.converged_
     MixedGeneralizedRegressor(random).fit(table, y + 1.0, weights)  # every response tells
@@ -264,8 +264,8 @@ def test_what_weights_leave_no_digits_for_is_refused_by_the_fit(seed):
     ("family", "y", "weights", "says"),
     [
         ("poisson", Y / 4.0, None, r"family='poisson'.* exposure='.*sample_weight"),
-        ("poisson", Y / X["hours"], None, r"no whole numbers"),
-        ("poisson", Y / X["hours"], 2.0 * X["hours"] + 0.1, r"no whole numbers"),
+        ("poisson", Y / X["hours"], None, "responses that are not whole numbers"),
+        ("poisson", Y / X["hours"], 2.0 * X["hours"] + 0.1, "responses that are not whole numbers"),
         ("negative_binomial", Y / 4.0, None, r"family='negative_binomial'.* exposure='[^:]*$"),
         ("binomial", (Y % 5) / 5.0, None, r"numbers of trials as sample_weight"),
         ("binomial", (Y % 5) / 5.0, np.full(len(Y), 3.0), r"numbers of trials as sample_weight"),

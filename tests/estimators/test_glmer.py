@@ -150,13 +150,13 @@ def test_errors_at_the_door():
         glmer("cbind(incidence) ~ 1 + (1 | herd)", CBPP)
     with pytest.raises(ValueError, match="is not cbind"):
         glmer("cbind(incidence, size, size) ~ 1 + (1 | herd)", CBPP)
-    with pytest.raises(ValueError, match="is a response of family 'binomial', not 'poisson'"):
+    with pytest.raises(ValueError, match="requires family 'binomial', not 'poisson'"):
         glmer("cbind(incidence, size) ~ 1 + (1 | herd)", CBPP, family="poisson")
     with pytest.raises(ValueError, match=r"has -1[0-9]* in row"):
         glmer("cbind(incidence, incidence - size) ~ 1 + (1 | herd)", CBPP)
     with pytest.raises(ValueError, match="family"):
         glmer("incidence ~ 1 + (1 | herd)", CBPP, family="normal")
-    with pytest.raises(TypeError, match="glmer takes no 'nAGQ': write quadrature"):
+    with pytest.raises(TypeError, match="not accept 'nAGQ': write quadrature="):
         glmer("incidence ~ 1 + (1 | herd)", CBPP, nAGQ=9)
     with pytest.raises(ValueError, match="exposure names 'time'"):
         glmer("incidence ~ 1 + (1 | herd)", CBPP, family="poisson", exposure="time")
@@ -173,5 +173,5 @@ def test_an_intercept_beside_all_levels_of_a_factor_is_said(fit):
     if fit is clmm:
         table["y"] = np.digitize(eta, [-1.0, 1.0])
     options = {"family": "binomial"} if fit is glmer else {}
-    with pytest.warns(UnidentifiedWarning, match="two random terms of 'g' have a column in common"):
+    with pytest.warns(UnidentifiedWarning, match="'g' share a column, or one that is the"):
         fit("y ~ 1 + (f || g)", table, **options)

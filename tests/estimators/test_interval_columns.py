@@ -72,15 +72,15 @@ def test_the_scale_of_the_response_is_left_behind_by_the_ends_too():
 def test_what_an_interval_does_not_go_with(kind):
     model, y = RESPONSES[kind]
     model.fit(X, y)
-    with pytest.raises(ValueError, match="return_std=True and interval are two ways"):
+    with pytest.raises(ValueError, match="return_std=True and interval cannot be"):
         model.predict(X, interval=0.9, return_std=True)
-    with pytest.raises(ValueError, match="random='none', but an interval is about observations"):
+    with pytest.raises(ValueError, match="random='none' cannot be combined with interval"):
         model.predict(X, interval=0.9, random="none")
     with pytest.raises(ValueError, match="level"):
         model.predict(X, interval=90)
 
 
-@pytest.mark.filterwarnings("ignore:the fixed part fits the data exactly")
+@pytest.mark.filterwarnings("ignore:the fixed effects fit the data exactly")
 def test_without_a_residual_there_is_no_interval():
     model = MixedLinearRegressor("(1 | g)").fit(X, 2.0 * X["x"])
     with pytest.raises(ValueError, match=r"residual|exactly"):
@@ -89,7 +89,7 @@ def test_without_a_residual_there_is_no_interval():
 
 def test_a_learner_adds_all_effects_in_its_interval():
     model = MixedEffectsRegressor(Ridge(), "(1 | g)").fit(X, CONTINUOUS)
-    with pytest.raises(ValueError, match=r"leave random or interval out$"):
+    with pytest.raises(ValueError, match="random='none' cannot be combined with interval"):
         model.predict(X, interval=0.9, random="none")
 
 

@@ -59,8 +59,8 @@ def test_missing_labels_in_a_column_of_x(fixed):
 @pytest.mark.parametrize(
     ("params", "error", "message"),
     [
-        ({"group_features": ["school"]}, ValueError, "twice, by `groups` and by `group_features`"),
-        ({"random": "(1 | school)"}, ValueError, r"\['school'\] are given twice, .* columns of X"),
+        ({"group_features": ["school"]}, ValueError, "grouping columns are given both by `groups`"),
+        ({"random": "(1 | school)"}, ValueError, r"\['school'\] are given both as `groups` and"),
         ({"random": "(1 | school) + (1 | x)"}, ValueError, r"\['x'\].* leave out `groups`"),
         ({"random": "(1 | nope)"}, ValueError, r"\['nope'\] .* not among `groups`, .*\['school'\]"),
     ],
@@ -80,7 +80,7 @@ def test_groups_given_both_ways(params, error, message):
         (np.zeros((150, 2, 1)), ValueError, r"groups has shape \(150, 2, 1\)"),
         (np.zeros((150, 0)), ValueError, r"groups has shape \(150, 0\)"),
         (TABLE[[]], ValueError, r"groups has the columns \[\]"),
-        (TABLE[["school", "school"]], ValueError, r"\['school', 'school'\]; each needs a name"),
+        (TABLE[["school", "school"]], ValueError, r"\['school', 'school'\]: each must have a"),
         (pl.LazyFrame({"a": [1]}), TypeError, "LazyFrame is lazy"),
         (pd.Series([{"a": 1}] * 150), TypeError, "'group' cannot be looked up"),
     ],
@@ -94,22 +94,38 @@ def test_groups_that_are_none(groups, error, message):
 @pytest.mark.parametrize(
     ("params", "table", "message"),
     [
-        ({"random": "(1 | town)"}, NAMED, r"\['town'\] .* not there: .* \['x', 'z', 'school'\]"),
-        ({"random": "(1 | town)", "fixed": "x"}, NAMED, r"\['town'\] .* not there"),
+        (
+            {"random": "(1 | town)"},
+            NAMED,
+            r"\['town'\] named in `random` do not exist: X has the columns \['x', 'z', 'school'\]",
+        ),
+        (
+            {"random": "(1 | town)", "fixed": "x"},
+            NAMED,
+            r"\['town'\] named in `random` do not exist",
+        ),
         ({"random": "(1 | school/town)"}, NAMED, r"columns \['town'\] named in `random`"),
-        ({"random": "(1 | school)"}, NAMED.to_numpy(), "came as an array, which has no names"),
-        ({"group_features": ["town"]}, NAMED, r"names 'town'; X has the columns \['x',"),
-        ({"group_features": [3]}, NAMED, "position 3; X has 3 columns"),
-        ({"group_features": [-4]}, NAMED, "position -4; X has 3 columns"),
-        ({"group_features": [1.0]}, NAMED, r"holds 1\.0; it takes names and positions"),
-        ({"group_features": [False, True, True]}, NAMED, "holds False; it takes names"),
-        ({"group_features": [None]}, NAMED, "holds None; it takes names"),
+        (
+            {"random": "(1 | school)"},
+            NAMED.to_numpy(),
+            r"X is an array without column names \(some",
+        ),
+        ({"group_features": ["town"]}, NAMED, r"'town', but X has the columns \['x', 'z'"),
+        ({"group_features": [3]}, NAMED, r"3, but X has 3 columns\. Where a meta-estimator"),
+        ({"group_features": [-4]}, NAMED, r"-4, but X has 3 columns\. Where a meta-estimator"),
+        ({"group_features": [1.0]}, NAMED, r"1\.0; it accepts names and positions of"),
+        (
+            {"group_features": [False, True, True]},
+            NAMED,
+            "group_features contains False; it accepts",
+        ),
+        ({"group_features": [None]}, NAMED, "group_features contains None; it accepts"),
         ({"random": "(w | school)"}, NAMED, "refers to 'w', which is neither a column nor"),
         ({"random": "(x2 | x1)"}, X.to_numpy(), r"slopes \['x2'\] of 'x1' are not among"),
         (
             {"random": "(1 | school)"},
             NAMED.assign(s=1).set_axis(["x", "z", "school", "school"], axis=1),
-            r"\['school'\] of grouping columns occur twice",
+            r"\['school'\] of grouping columns occur more",
         ),
     ],
     ids=range(13),
@@ -252,14 +268,14 @@ def test_columns_that_are_no_numbers_in_an_array():
 
 
 def test_names_and_positions_that_an_array_does_not_have():
-    with pytest.raises(ValueError, match=r"names 'school'; .* came as an array, .* give positions"):
+    with pytest.raises(ValueError, match=r"'school', but X has the columns \['x0'"):
         MixedLinearRegressor(group_features="school").fit(NAMED.to_numpy(), Y)
-    with pytest.raises(ValueError, match=r"position 3; X has 3 columns\. .* positions shift"):
+    with pytest.raises(ValueError, match=r"3, but X has 3 columns\. Where a meta-estimator"):
         MixedLinearRegressor(group_features=[3]).fit(NAMED.to_numpy(), Y)
 
 
 def test_a_measured_column_that_is_taken_for_groups_by_position():
-    message = "'x1' is a grouping column by its position in an array; make sure"
+    message = "'x1' is a grouping column by its position"
     with pytest.warns(UnidentifiedWarning, match=message):
         MixedLinearRegressor(group_features=[1]).fit(X.to_numpy(), Y)
     with pytest.warns(UnidentifiedWarning, match=message):
@@ -309,13 +325,13 @@ def test_parameters_are_checked_by_fit(name, value):
     [
         ({"fixed": "x", "fit_intercept": False}, ValueError, r"write '0 \+ \.\.\.' in `fixed`"),
         ({"fixed": "y ~ x"}, ValueError, "leave out 'y ~'"),
-        ({"fixed": "x + (1 | school)"}, ValueError, "they belong in `random`"),
+        ({"fixed": "x + (1 | school)"}, ValueError, "`fixed` contains random-effects terms"),
         ({"fixed": "x +"}, FormulaSyntaxError, "expected"),
         ({"random": "x"}, FormulaSyntaxError, r"\^"),
         ({"random": "(1 | school"}, FormulaSyntaxError, "never closed"),
         ({"random": ""}, FormulaSyntaxError, "expected"),
         ({"residual": "ar1(school)"}, FormulaSyntaxError, "of one bar"),
-        ({"residual": "var(town)"}, ValueError, "'town', which is not there"),
+        ({"residual": "var(town)"}, ValueError, "'town', which does not exist: X has the"),
         ({"random": {"school": []}}, ValueError, "names no columns"),
         ({"random": "(1 | school)", "covariance": {"town": "diagonal"}}, ValueError, "town"),
         ({"random": "(1 | school)", "covariance": {"school": "toeplitz"}}, ValueError, "toeplitz"),
@@ -336,7 +352,7 @@ def test_a_formula_needs_a_data_frame():
 
 def test_too_few_iterations_warn():
     model = MixedLinearRegressor("(x + z | school)", max_iter=1)
-    with pytest.warns(ConvergenceWarning, match="Raise max_iter"):
+    with pytest.warns(ConvergenceWarning, match=r"\. Increase max_iter"):
         model.fit(NAMED, Y)
     assert not model.converged_
     assert np.isfinite(model.predict(NAMED)).all()
@@ -364,7 +380,7 @@ def test_before_fit(use):
 @pytest.mark.parametrize("method", ["reml", "ml"])
 def test_constant_response(method):
     model = MixedLinearRegressor("(x | school)", method=method)
-    with pytest.warns(UnidentifiedWarning, match="fits the data exactly"):
+    with pytest.warns(UnidentifiedWarning, match="the fixed effects fit the data exactly"):
         model.fit(NAMED, np.full(150, 3.25))
     assert model.intercept_ == pytest.approx(3.25)
     assert_allclose(model.coef_, 0.0, atol=1e-12)
@@ -397,7 +413,7 @@ def test_groups_that_tell_nothing(method, labels):
     model = MixedLinearRegressor(method=method)
     linear = MixedLinearRegressor(method=method).fit(X, Y)
     if method == "reml" or labels == "a level for every row":
-        with pytest.warns(UnidentifiedWarning, match="'group', which is set to zero"):
+        with pytest.warns(UnidentifiedWarning, match="'group' is not identified and set to zero"):
             model.fit(X, Y, groups=groups)
     else:  # the likelihood itself says zero
         model.fit(X, Y, groups=groups)
@@ -410,7 +426,7 @@ def test_groups_that_tell_nothing(method, labels):
 
 @pytest.mark.parametrize("random", ["(1 | school)", "(x | school)"])
 def test_a_single_level_has_no_variance(random):
-    with pytest.warns(UnidentifiedWarning, match="'school', which is set to zero"):
+    with pytest.warns(UnidentifiedWarning, match="'school' is not identified and set to zero"):
         model = MixedLinearRegressor(random).fit(NAMED.assign(school="north"), Y)
     assert_allclose(model.theta_, 0.0)
     assert model.is_singular_
@@ -419,7 +435,7 @@ def test_a_single_level_has_no_variance(random):
 def test_a_factor_among_the_fixed_columns():
     dummies = pd.get_dummies(SCHOOL, dtype=float)
     model = MixedLinearRegressor("(1 | school)", fit_intercept=False)
-    with pytest.warns(UnidentifiedWarning, match="part of the fixed columns"):
+    with pytest.warns(UnidentifiedWarning, match="the variance of 'school' is not identified"):
         model.fit(dummies.assign(school=SCHOOL), Y)
     assert_allclose(model.random_effects_["school"], 0.0, atol=1e-6)
     assert_allclose(model.coef_, Y.groupby(SCHOOL).mean(), rtol=1e-8)
@@ -428,7 +444,7 @@ def test_a_factor_among_the_fixed_columns():
 def test_as_many_fixed_columns_as_rows():
     rng = np.random.default_rng(0)
     wide, y = rng.normal(size=(20, 30)), rng.normal(size=20)
-    with pytest.warns(UnidentifiedWarning, match="fits the data exactly"):
+    with pytest.warns(UnidentifiedWarning, match="the fixed effects fit the data exactly"):
         model = MixedLinearRegressor().fit(wide, y, groups=np.arange(20) // 4)
     assert_allclose(model.predict(wide, groups=np.arange(20) // 4), y)
     assert model.rank_ == 20

@@ -85,13 +85,13 @@ def test_rows_of_which_nothing_says_the_variance():
     assert np.isfinite(IN_TWO.predict(other)).all()
     assert np.isfinite(IN_TWO.predict_interval(other, kind="mean")).all()
     for rows in (other, X[["Tree", "age"]]):
-        with pytest.raises(ValueError, match="their residual variance is not known"):
+        with pytest.raises(ValueError, match="their residual variance is unknown"):
             IN_TWO.predict_interval(rows)
     nan = clone(IN_TWO).set_params(handle_unknown="nan").fit(X, Y)
     assert np.isnan(nan.predict_interval(other)).all()
     line = lmer("circumference ~ age + (1 | Tree)", ORANGE.assign(z=1.0 + ORANGE.index),
                 residual="power(z)")  # fmt: skip
-    with pytest.raises(ValueError, match=r"none of the covariate of power\(...\)"):
+    with pytest.raises(ValueError, match=r"lack the covariate of power\(...\)"):
         line.predict_interval(ORANGE)
 
 
@@ -167,5 +167,7 @@ def test_what_is_refused(settings, kind, message):
 
 
 def test_a_line_has_no_power_of_fitted_values():
-    with pytest.raises(ValueError, match="is for MixedNonlinearRegressor: name a column"):
+    with pytest.raises(
+        ValueError, match=r"power\(\) of the fitted values requires MixedNonlinearRegressor"
+    ):
         lmer("circumference ~ age + (1 | Tree)", ORANGE, residual="power()")

@@ -463,7 +463,7 @@ def test_other_refusals():
     with pytest.raises(InvalidParameterError, match="prior"):
         MixedLinearRegressor(SLOPES, prior="flat").fit(X, Y)
     for solver in ("em", "iterative", IterativeSolver()):
-        with pytest.raises(ValueError, match="does not know the densities of a prior"):
+        with pytest.raises(ValueError, match="does not support a prior: use 'auto' or 'newton'"):
             MixedLinearRegressor(SLOPES, prior="wishart", solver=solver).fit(X, Y)
     with pytest.raises(ValueError, match="of reduced rank, and so singular by design"):
         MixedLinearRegressor(SLOPES, prior="wishart", covariance="rr(1)").fit(X, Y)

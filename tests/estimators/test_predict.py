@@ -62,9 +62,9 @@ def test_nested_factors_by_name():
 @pytest.mark.parametrize(
     ("random", "message"),
     [
-        ("school", "random='school' is not 'all', 'none' or a list of factors"),
+        ("school", "random='school' is not 'all', 'none' or a list"),
         (None, "random=None is not 'all'"),
-        (["town"], r"random names factors \['town'\]; the model has \['school', 'class'\]"),
+        (["town"], r"\['town'\], but the model has \['school', 'class'\]"),
     ],
 )
 def test_random_effects_that_are_not_there(random, message):
@@ -199,7 +199,7 @@ def test_no_groups_for_a_model_that_has_them(handle_unknown):
     model.fit(NUMBERS, Y, groups=GROUPS)
     assert_allclose(model.predict(NUMBERS, random="none"), population(), rtol=1e-9)
     if handle_unknown == "population":
-        message = r"\['school', 'class'\] .* random='none' if that is meant"
+        message = r"\['school', 'class'\] .* random='none' if that is intended"
         with pytest.warns(UnknownLevelWarning, match=message) as caught:
             assert_allclose(model.predict(NUMBERS), population(), rtol=1e-9)
         assert caught[0].filename == __file__

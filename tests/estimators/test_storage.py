@@ -162,7 +162,7 @@ def test_damage_is_found():
     short["fitted"]["estimates"]["effects"].pop()
     with refused:
         MixedLinearRegressor.from_dict(short)
-    with pytest.raises(ValueError, match="no stored model"):
+    with pytest.raises(ValueError, match="this is not a stored model: its 'format'"):
         MixedLinearRegressor.from_dict([1, 2])
 
 

@@ -207,7 +207,7 @@ def test_a_variance_of_zero_and_an_infinite_dispersion_have_a_bound():
 
 def test_what_nothing_tells_has_no_limits_and_changes_no_others():
     table = X.assign(row=np.arange(len(X)))
-    with pytest.warns(match="has a level for every row"):
+    with pytest.warns(match="grouping factor 'row' has a level per row"):
         model = MixedClassifier("(1 | row) + (1 | g)", fixed="x").fit(table, CLASSES)
     assert model.random_covariance_["row"].iloc[0, 0] == 0.0
     found = confidence_intervals(model, method="profile", X=table, y=CLASSES).to_frame()

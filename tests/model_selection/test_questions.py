@@ -73,9 +73,9 @@ def test_predictions_answer_a_question(random_state):
 
 
 def test_predictions_that_are_no_answer_are_refused():
-    with pytest.raises(ValueError, match="two predictions a row"):
+    with pytest.raises(ValueError, match="generalize_to='both' would give two predictions"):
         cross_val_predict(MixedLinearRegressor(), X, Y, groups=SHOP, generalize_to="both")
-    with pytest.raises(ValueError, match="random_state goes with generalize_to"):
+    with pytest.raises(ValueError, match="random_state requires generalize_to; otherwise"):
         cross_val_predict(MixedLinearRegressor(), X, Y, groups=SHOP, random_state=1)
 
 

@@ -103,8 +103,18 @@ def test_copies(model):
 @pytest.mark.parametrize(
     ("arguments", "settings", "error", "message"),
     [
-        (["r2"], {"greater_is_better": False}, ValueError, "is a scorer, which is complete"),
-        ([MAE], {"alpha": 1}, ValueError, "is a scorer, which is complete"),
+        (
+            ["r2"],
+            {"greater_is_better": False},
+            ValueError,
+            "the metric itself to set response_method, greater_is_better",
+        ),
+        (
+            [MAE],
+            {"alpha": 1},
+            ValueError,
+            "the metric itself to set response_method, greater_is_better",
+        ),
         (["no such thing"], {}, ValueError, "no such thing"),
         ([3], {}, TypeError, "a metric or the name of a scorer, got 3"),
     ],
@@ -115,5 +125,5 @@ def test_what_makes_no_scorer(arguments, settings, error, message):
 
 
 def test_unknown_request():
-    with pytest.raises(TypeError, match="takes groups and sample_weight, not \\['weights'\\]"):
+    with pytest.raises(TypeError, match=r"groups and sample_weight, not \['weights'\]"):
         make_group_scorer("r2").set_score_request(weights=True)

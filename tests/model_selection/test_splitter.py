@@ -98,13 +98,13 @@ def test_in_a_grid_search_with_routing():
 @pytest.mark.parametrize(
     ("settings", "groups", "message"),
     [
-        ({}, None, "needs `groups`"),
-        ({}, ["a", "b", "a"], "3 rows cannot be split into n_splits=5"),
+        ({}, None, "WithinGroupKFold requires `groups`, the"),
+        ({}, ["a", "b", "a"], "n_splits=5 exceeds the number of rows, 3"),
         ({"n_splits": 2}, pd.Series(["a", None, "a"]), "1 rows have no group, the first is row 1"),
-        ({"n_splits": 2}, np.zeros((3, 2)), "takes one of them"),
-        ({"n_splits": 1}, ["a", "b", "a"], "2 or more, got 1"),
-        ({"n_splits": True}, ["a", "b", "a"], "2 or more, got True"),
-        ({"n_splits": 2.0}, ["a", "b", "a"], "2 or more, got 2.0"),
+        ({"n_splits": 2}, np.zeros((3, 2)), r"groups has the columns \['group0', 'group1'\]"),
+        ({"n_splits": 1}, ["a", "b", "a"], "must be an integer of at least 2, got 1"),
+        ({"n_splits": True}, ["a", "b", "a"], "must be an integer of at least 2, got True"),
+        ({"n_splits": 2.0}, ["a", "b", "a"], r"must be an integer of at least 2, got 2\.0"),
         ({"n_splits": 2, "random_state": 0}, ["a", "b", "a"], "unless shuffle=True"),
     ],
 )

@@ -95,7 +95,7 @@ def test_a_term_less_is_the_fit_without_it(data, fixed):
 def test_columns_that_would_change_are_refused_in_words(data):
     rows = data.assign(h2=np.array(["p", "q"])[np.arange(180) % 2])
     model = lmer("Reaction ~ f + f:Days + h2:Days + (1 | Subject)", rows)
-    with pytest.raises(ValueError, match="other terms would have other columns: fit that model"):
+    with pytest.raises(ValueError, match="without f:Days the columns of the other"):
         drop1(model, ["f:Days"], test="lrt")
 
 
@@ -109,9 +109,9 @@ def test_models_without_a_formula_have_a_term_a_column(data):
 
 def test_what_can_be_left_out_is_said(model):
     assert drop1(model, "~ I(Days^2)").to_frame().index.tolist() == ["I(Days ** 2)"]
-    with pytest.raises(ValueError, match="within another term"):
+    with pytest.raises(ValueError, match="'f' is contained in another term, which"):
         drop1(model, ["f"])
-    with pytest.raises(ValueError, match=r"\['q'\] are no terms of the model"):
+    with pytest.raises(ValueError, match=r"\['q'\] are not terms of the model, which"):
         drop1(model, ["q"])
     with pytest.raises(ValueError, match="is not one of"):
         drop1(model, test="Chisq")
@@ -234,7 +234,7 @@ def test_steps_go_forward_and_both_ways(data):
     both = step(lmer("Reaction ~ z + (1 | Subject)", data), direction="both", scope=scope, X=data)
     assert both.formula == forward.formula
     assert both.fixed["change"].tolist()[:2] == ["dropped", "added"]
-    with pytest.raises(ValueError, match="say which by scope"):
+    with pytest.raises(ValueError, match="direction='forward' requires the terms"):
         step(begin, direction="forward")
     with pytest.raises(ValueError, match="pass X"):
         step(begin, direction="both", scope=scope)

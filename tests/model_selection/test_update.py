@@ -78,7 +78,7 @@ def test_only_the_criterion_changes_without_rows():
     assert again.criterion_ == pytest.approx(direct.criterion_, abs=1e-8)
     assert again.method == "ml"
     np.testing.assert_allclose(again.predict(data), direct.predict(data), rtol=1e-9)
-    with pytest.raises(ValueError, match="does not keep its rows"):
+    with pytest.raises(ValueError, match="a model does not keep its training data"):
         update(model, ". ~ . - Days")
 
 
@@ -92,7 +92,7 @@ def test_models_by_fit_are_updated_by_formula_and_by_parameters():
     assert other.criterion_ == pytest.approx(1786.4650846, abs=1e-6)  # lme4
     array = X[["Days"]].to_numpy()
     model = MixedLinearRegressor().fit(array, y, groups=X["Subject"])
-    with pytest.raises(ValueError, match="came as an array"):
+    with pytest.raises(ValueError, match="X was an array, whose columns have no names"):
         update(model, "~ . - x0", array, y, groups=X["Subject"])
 
 
@@ -126,9 +126,9 @@ def test_other_kinds_are_updated_or_say_why_not():
     assert found.formula_ == "y ~ Days + (1 + Days | Subject)"
     with pytest.raises(TypeError, match="no parameters"):
         update(model, data=data, nodes=3)
-    with pytest.raises(TypeError, match="whole formula"):
+    with pytest.raises(TypeError, match="the model was fitted from a formula, which"):
         update(model, data=data, random="(Days | Subject)")
-    with pytest.raises(TypeError, match="mixed model is needed"):
+    with pytest.raises(TypeError, match="model must be a fitted mixed model, such"):
         update("model", "~ .")
 
 

@@ -79,7 +79,7 @@ def test_groups_are_routed_to_the_splitter(model):
 def test_groups_of_the_splitter_are_not_given_twice():
     with sklearn.config_context(enable_metadata_routing=True):
         model = CalibratedClassifierCV(MIXED, cv=GroupKFold(3))
-        with pytest.raises(ValueError, match=r"are given twice.*set_fit_request\(groups=False\)"):
+        with pytest.raises(ValueError, match=r"are given both.*set_fit_request\(groups=False\)"):
             model.fit(X, Y, groups=X["shop"])
 
 

@@ -77,13 +77,16 @@ def test_min_n_obs_takes_min_samples():
 @pytest.mark.parametrize(
     ("shrinkage", "message"),
     [
-        ("min_n_obs", "needs a number of rows"),
-        ("median", "is none of 'blup'"),
+        ("min_n_obs", "shrinkage='min_n_obs' requires a number"),
+        ("median", "'blup', None, a weight between 0 and 1"),
         (1.5, "between 0 and 1"),
         (("constant", -0.1), "alpha of shrinkage='constant' is -0.1"),
-        (("equal", 2), "is none of"),
+        (("equal", 2), r"shrinkage=\('equal', 2\) is not one of 'blup'"),
         (lambda n: [1.0], r"expected \d finite weights"),
-        (lambda n: [-1.0] + [2.0] * (len(n) - 1), "cannot be negative"),
+        (
+            lambda n: [-1.0] + [2.0] * (len(n) - 1),
+            r"shrinkage\(\[90, 40\]\) returned \[-1\.0, 2\.0\]",
+        ),
     ],
 )
 def test_rules_that_are_none(shrinkage, message):
@@ -146,7 +149,7 @@ def test_all_rows_need_not_count(estimator):
     assert_allclose(kept.predict(X.assign(area="new")), 2.5)
     with pytest.raises(ValueError, match=r"4 rows have labels of 'land'.*use_pooled=True"):
         kept.predict(X.assign(land="new"))
-    with pytest.raises(ValueError, match="use_pooled=False is for rules"):
+    with pytest.raises(ValueError, match="use_pooled=False applies to weighting rules"):
         GroupedModels(estimator, **settings).fit(X, y)
 
 
