@@ -1,4 +1,4 @@
-"""Folds in which every row is tested once."""
+"""Cross-fitting folds, in which every row is tested exactly once."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ N_FOLDS = 5  # where no number is given, as in scikit-learn: training sets are m
 def folds_of_rows(
     estimator: Any, X: Any, y: Any, *, stratified: bool, params: dict[str, Any]
 ) -> list[IntArray]:
-    """Return the rows of every fold that `cv`, `shuffle` and `random_state` of an encoder ask for.
+    """Return the test rows of the folds that `cv`, `shuffle` and `random_state` define.
 
-    `params` is metadata for the splitter. Raises ValueError if a row is tested by no fold or by
-    several, and for more folds than rows or, stratified, than rows of any class.
+    `params` is metadata for the splitter. Raises ValueError if a row is not tested exactly once,
+    and for more folds than rows or, stratified, than rows of every class.
     """
     splitter = estimator.cv
     if splitter is None or isinstance(splitter, Integral):
@@ -42,7 +42,7 @@ def folds_of_rows(
 
 
 def _check_folds(n_folds: int, y: Any, *, stratified: bool) -> None:
-    """Raise ValueError for so many folds that none can be made of the targets, (n,)."""
+    """Raise ValueError for more folds than the targets, (n,), allow."""
     n_rows = _num_samples(y)
     if n_rows < n_folds:
         raise ValueError(
@@ -60,7 +60,7 @@ def _check_folds(n_folds: int, y: Any, *, stratified: bool) -> None:
 
 
 def _test_parts(splits: Iterable[Any], n_rows: int) -> list[IntArray]:
-    """Return the test parts of splits as places; ValueError unless they have every row once."""
+    """Return test sets as row positions; ValueError unless they partition the rows."""
     folds = [np.asarray(test) for _, test in splits]
     folds = [np.flatnonzero(test) if test.dtype == bool else test for test in folds]
     if not np.array_equal(np.sort(np.concatenate(folds)), np.arange(n_rows)):
@@ -72,7 +72,7 @@ def _test_parts(splits: Iterable[Any], n_rows: int) -> list[IntArray]:
 
 
 def _for_splitter(estimator: Any, X: Any, params: dict[str, Any]) -> dict[str, Any]:
-    """Return the metadata that the splitter gets, with routing as its request says."""
+    """Return the metadata for the splitter, subject to its requests if routing is enabled."""
     given = {name: value for name, value in params.items() if value is not None}
     indexable(X, *given.values())
     if given and sklearn.get_config()["enable_metadata_routing"]:
@@ -89,12 +89,12 @@ def folds_of_groups(
     cv: Any,
     random_state: Any,  # of folds of rows
 ) -> list[IntArray] | None:
-    """Split rows, or the levels of a factor with all of their rows, into folds.
+    """Split rows, or whole levels of a factor, into folds.
 
-    Returned are the rows of each as places among those kept; None where none are asked for, or
-    there is only one row. Levels are dealt in turn, so that folds of groups depend neither on the
-    order of the rows nor on their number. There are fewer folds than an integer `cv` if there are
-    fewer levels or rows.
+    Returns the rows of each fold as positions among those kept; None if no folds are asked for, or
+    there is only one row. Levels are dealt in turn, so that folds of groups do not depend on the
+    order or number of the rows. There are fewer folds than an integer `cv` if there are fewer
+    levels or rows.
     """
     n_rows = int(kept.sum())
     if cross_fit in ("oob", "none") or n_rows < 2:
@@ -111,7 +111,7 @@ def folds_of_groups(
 def _folds_given(
     kept: NDArray[np.bool_], codes: IntArray | None, y: NDArray[Any], cv: Any
 ) -> list[IntArray]:
-    """Return the folds of a splitter, which counts all rows, as places among those kept."""
+    """Return the folds of a splitter, which sees all rows, as positions among those kept."""
     splitter, groups = check_cv(cv), None
     if codes is not None and isinstance(splitter, GroupsConsumerMixin):
         groups = np.full(len(kept), -1)

@@ -1,8 +1,8 @@
-"""What the estimators of this package have in common: one fitted state, and pages that tell of it.
+"""Base of all estimators of this package: one fitted state, and links to their documentation.
 
-All that a fit has found is one object that never changes, put in place by one assignment. A method
-takes it once and hands it on, so that it does not see half of one fit and half of another, whatever
-other threads do and wherever a fit is interrupted.
+Everything that a fit has found is one immutable object, put in place by a single assignment. A
+method reads it once and passes it on, so that it never mixes two fits, whatever other threads do
+and wherever a fit is interrupted.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def offered_if(check: Callable[[Any], bool]) -> Callable[[Function], Function]:
-    """Let an estimator have a method only where `check` says so of it."""
+    """Make a method available only on estimators for which `check` is true."""
     decorator: Callable[[Function], Function] = available_if(check)
     return decorator
 
@@ -56,7 +56,7 @@ def averaged_as(model: Any, averaging: Averaging) -> Any:
 
 
 class Refused:
-    """A method that estimators like this one have, and this one cannot: asked for, it says why."""
+    """A method that similar estimators have and this one does not: accessing it says why."""
 
     def __init__(self, reason: str) -> None:
         self._reason = reason
@@ -69,10 +69,10 @@ class Refused:
 
 
 class FittedAttribute(Generic[Value]):
-    """A public attribute that is read off the fitted state: `coef_` is its `coef`, or at a path.
+    """Public attribute read from the fitted state: `coef_` is its `coef`, or the value at a path.
 
-    It is not there before `fit`; one that is optional neither where it is None or has an
-    AttributeError. It can be written over, as scikit-learn does with what it finds out about X.
+    It does not exist before `fit`, nor, if optional, where the value is None or missing. It can be
+    overwritten, as scikit-learn does with what it learns about X.
     """
 
     def __init__(self, path: str = "", *, optional: bool = False) -> None:
@@ -97,7 +97,7 @@ class FittedAttribute(Generic[Value]):
 
 
 class FittedEstimator(BaseEstimator, Generic[State]):
-    """An estimator whose fitted state is one object."""
+    """Estimator whose fitted state is a single object."""
 
     _state_type: ClassVar[type] = object  # what `from_dict` reads; `object` where it cannot
     _fitted: State | None = None  # put in place as the last thing that a fit does
@@ -108,21 +108,21 @@ class FittedEstimator(BaseEstimator, Generic[State]):
     feature_names_in_ = FittedAttribute[NDArray[np.object_]](optional=True)
 
     def _state(self) -> State:
-        """Return what the last fit has found; NotFittedError before the first."""
+        """Return the fitted state; NotFittedError before the first `fit`."""
         fitted = self._fitted
         if fitted is None:
             check_is_fitted(self)
         return fitted  # type: ignore[return-value]
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Tell scikit-learn whether `fit` has worked."""
+        """Tell scikit-learn whether the estimator is fitted."""
         return self._fitted is not None
 
     def __getstate__(self) -> dict[str, Any]:
         """Return parameters and fitted state, for pickle, copy and skops.
 
-        Raises PicklingError for a lambda or an inner function in `context`, unless it is copied or
-        cloudpickle asks, which take it along.
+        Raises PicklingError for a lambda or an inner function in `context`, except for copies and
+        for cloudpickle, which can handle them.
         """
         caller = sys._getframe(1).f_globals.get("__name__", "").rpartition(".")[2]
         if caller not in ("copy", "cloudpickle"):
@@ -136,10 +136,10 @@ class FittedEstimator(BaseEstimator, Generic[State]):
         return packed(self)
 
     def _check_formulas(self, fitted: State) -> None:
-        """Raise ValueError for formulas among the parameters that hold what they may not hold."""
+        """Raise ValueError if formulas among the parameters contain what they may not contain."""
 
     def __setstate__(self, state: Any) -> None:
-        """Take what `__getstate__` has made, in this version or another."""
+        """Restore the state that `__getstate__` returned, in this version or another."""
         self.__dict__.update(unpacked(type(self), state))
 
     @classmethod
@@ -156,10 +156,10 @@ class FittedEstimator(BaseEstimator, Generic[State]):
         return {name: each.default for name, each in signature(cls).parameters.items()}
 
     def _validate_params(self) -> None:
-        """Check the parameters as scikit-learn does, but for those that are left at their defaults.
+        """Validate the parameters as scikit-learn does, except those left at their defaults.
 
-        These are right, and to see it would take longer than the rest of the reading. So would
-        what scikit-learn's decorator does besides.
+        Defaults are valid, and checking them, like the further work of scikit-learn's decorator,
+        would take longer than reading the data.
         """
         if get_config()["skip_parameter_validation"]:
             return
@@ -176,7 +176,7 @@ class FittedEstimator(BaseEstimator, Generic[State]):
             raise InvalidParameterError(text) from None
 
     def __dir__(self) -> list[str]:
-        """Leave out what is not there: scikit-learn shows every name that ends in an underscore."""
+        """Hide unavailable attributes: scikit-learn shows every name that ends in an underscore."""
         attributes = {name: getattr(type(self), name, None) for name in super().__dir__()}
         return [
             name
@@ -279,12 +279,12 @@ class FittedEstimator(BaseEstimator, Generic[State]):
             )
 
     def _doc_link_url_param_generator(self) -> dict[str, str]:
-        """Return what the address of the page is filled in with."""
+        """Return the fields of the documentation link."""
         return {"name": type(self).__name__}
 
 
 def _is_importable(function: Any) -> bool:
-    """Tell whether a function or class is found under its own name, or pickles as other objects."""
+    """Tell whether a function or class can be imported by its own name, or is another object."""
     name, module = getattr(function, "__qualname__", None), getattr(function, "__module__", None)
     if name is None or module is None:
         return True
@@ -297,7 +297,7 @@ def _is_importable(function: Any) -> bool:
 def header_of(estimator: Any, fitted: Any) -> Any:
     """Return an estimator of the same class at a fitted state, which no other fit can change.
 
-    scikit-learn compares the columns of X with those that it knows.
+    scikit-learn compares the columns of X with those it has seen.
     """
     known = type(estimator)()
     known._fitted = fitted
@@ -305,15 +305,15 @@ def header_of(estimator: Any, fitted: Any) -> Any:
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, str]) -> None:
-    """Raise ValueError for a value that is neither of two."""
+    """Raise ValueError for a value that is neither of two choices."""
     if value not in choices:
         raise ValueError(f"{name}={value!r} is neither {choices[0]!r} nor {choices[1]!r}")
 
 
 def refuse_beside_interval(random: Any, return_std: bool | None) -> None:
-    """Raise ValueError for what says, beside an interval, how sure predictions are, or of what.
+    """Raise ValueError for arguments of `predict` that cannot be combined with `interval`.
 
-    `return_std` is None of a model without it.
+    `return_std` is None for a model without it.
     """
     if return_std:
         raise ValueError("return_std=True and interval cannot be combined: leave one of them out")

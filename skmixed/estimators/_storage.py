@@ -1,7 +1,7 @@
-"""A fitted estimator as plain values, and back, across versions of this package.
+"""Serialization of fitted estimators as plain values, across versions of this package.
 
-What is stored says which schema it is of. A change of what a fit is made of raises the number, and
-a reader of the old one is kept, or the old one is refused with a reason.
+A stored model records its schema. Changing the content of a fit raises the schema number; the
+reader of the old schema is kept, or the old schema is rejected with a reason.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def store(estimator: BaseEstimator, fitted: Any) -> dict[str, Any]:
 
 
 def restore(estimator: type[BaseEstimator], state: type, model: Any) -> Any:
-    """Return the estimator that `store` has made plain values of.
+    """Return the estimator that `store` turned into plain values.
 
-    Raises ValueError for what is no stored model of this class and schema, or is damaged.
+    Raises ValueError if it is not an intact stored model of this class and schema.
     """
     _check(estimator, model)
     try:
@@ -67,17 +67,17 @@ def restore(estimator: type[BaseEstimator], state: type, model: Any) -> Any:
 def packed(estimator: BaseEstimator) -> dict[str, Any]:
     """Return parameters and fitted state of an estimator as plain values, as far as they have any.
 
-    No class of this package but the estimator's own is named in it, so that every later version can
-    read it, or say why not.
+    It names no class of this package but the estimator's own, so that every later version can read
+    it, or say why not.
     """
     held = write(dict(vars(estimator)))
     return {"schema": SCHEMA, "version": package_version(), "held": held}
 
 
 def unpacked(estimator: type[BaseEstimator], state: Any) -> dict[str, Any]:
-    """Return the attributes that `packed` has made plain values of.
+    """Return the attributes that `packed` turned into plain values.
 
-    Warns if another version did. Raises ValueError for another schema, and for what is damaged.
+    Warns if another version did so. Raises ValueError for another schema and for damaged data.
     """
     name, now = estimator.__name__, package_version()
     known = state if isinstance(state, Mapping) else {}
@@ -102,7 +102,7 @@ def unpacked(estimator: type[BaseEstimator], state: Any) -> dict[str, Any]:
 
 
 def _check(estimator: type[BaseEstimator], model: Any) -> None:
-    """Refuse what is no stored model of this class, in words."""
+    """Raise ValueError unless this is an intact stored model of this class."""
     if not isinstance(model, Mapping) or model.get("format") != FORMAT:
         raise ValueError(f"this is not a stored model: its 'format' is not {FORMAT!r}")
     if model.get("schema") != SCHEMA:

@@ -1,4 +1,4 @@
-"""The linear mixed model with its whole posterior, as a scikit-learn regressor."""
+"""Bayesian linear mixed model as a scikit-learn regressor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The generalized linear mixed model of two classes as a scikit-learn classifier."""
+"""Mixed-effects logistic regression as a scikit-learn classifier."""
 
 from __future__ import annotations
 
@@ -347,7 +347,7 @@ class MixedClassifier(ClassPredictions, BaseGeneralized):
 
 
 def check_probability_interval(level: float, kind: str) -> None:
-    """Raise ValueError for a level that is no probability, and for intervals of a response."""
+    """Raise ValueError for an invalid level, and for intervals of single responses."""
     check_probability(level)
     if kind != "mean":
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Any regressor together with random effects, of numbers and of counts."""
+"""Any regressor combined with random effects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any classifier together with random effects."""
+"""Any classifier combined with random effects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Categorical columns encoded by the target, shrunk by estimated variance components."""
+"""Target encoding of categorical columns, shrunk by estimated variance components."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from skmixed.estimators.reading._numbers import read_weights
 @stored
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class EncoderState:
-    """All that a fit of an encoder has found."""
+    """Everything that a fit of an encoder has found."""
 
     n_features_in: int
     feature_names_in: NDArray[Any] | None  # (n_features_in,), of str
@@ -368,9 +368,9 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
     def _learn(
         self, X: Any, y: Any, sample_weight: Any
     ) -> tuple[TrainingLevels, EncoderState, dict[int, FloatArray]]:
-        """Return what knows the rows, the state, and the columns that are handed on, (n, m) each.
+        """Return the levels with their rows, the state, and the passed-through columns, (n, m).
 
-        Warns where encodings are in doubt.
+        Warns about doubtful encodings.
         """
         unknown = [name for name in self.extra if name not in ("sd", "count")]
         if unknown:

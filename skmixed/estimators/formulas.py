@@ -1,4 +1,4 @@
-"""Models from whole lme4 formulas."""
+"""Models from complete formulas: `lmer`, `glmer`, `clmm` and `nlmer`."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ _DECIDED_FOR_NLMER = {
 def _check_call(
     caller: str, formula: Any, data: Any, params: Mapping[str, Any], decided: Mapping[str, str]
 ) -> None:
-    """Raise TypeError for a formula in the place of the data, and for what formulas decide."""
+    """Raise TypeError for swapped arguments, and for parameters that the formula determines."""
     if not isinstance(formula, str):
         if isinstance(data, str):
             raise TypeError(
@@ -99,9 +99,9 @@ def _family_of_r(family: Any, link: Any) -> tuple[Any, Any]:
 def fit_formula(
     model: Fitted, formula: str, data: Any, weights: Any = None, na_action: str = "drop"
 ) -> Fitted:
-    """Fit an estimator to the rows of a data frame that a whole formula names.
+    """Fit an estimator to the rows of a data frame, as a complete formula describes.
 
-    `random` and `fixed` of the estimator become those of the formula; all else is its parameters.
+    The formula sets `random` and `fixed` of the estimator; all other parameters are its own.
     """
     read, response, weights = read_formula(model, formula, data, weights, na_action)
     model.random, model.fixed = random_text(read.parts.random), fixed_text(read.parts)
@@ -112,9 +112,9 @@ def fit_formula(
 def read_formula(
     model: MixedEstimator[Any], formula: str, data: Any, weights: Any, na_action: str
 ) -> tuple[FormulaRows, Any, FloatArray | None]:
-    """Return the rows that a whole formula names, their response, (n,), and weights, (n,).
+    """Return the rows that a complete formula names, their response, (n,), and weights, (n,).
 
-    The response is such as `fit` of the estimator takes.
+    The response has the form that `fit` of the estimator takes.
     """
     is_ordinal = isinstance(model, OrdinalMixedClassifier)
     read = FormulaRows.read(
@@ -135,7 +135,7 @@ def read_formula(
 
 
 def _events(read: FormulaRows, family: str) -> tuple[FloatArray, FloatArray | None]:
-    """Return the response of a generalized model, (n,), shares of ``cbind``, and its weights."""
+    """Return the response of a generalized model, (n,), and its weights."""
     counts = read.trials(family)
     if counts is None:
         response = read.evaluate(str(read.parts.response), has_outcomes=family == "binomial")

@@ -1,4 +1,4 @@
-"""Generalized linear mixed models of counts, shares and positive numbers as a regressor."""
+"""Generalized linear mixed model as a scikit-learn regressor."""
 
 from __future__ import annotations
 

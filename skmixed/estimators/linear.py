@@ -1,4 +1,4 @@
-"""The linear mixed model as a scikit-learn regressor."""
+"""Linear mixed model as a scikit-learn regressor."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from skmixed.estimators.reading._training_data import read_training_data
 
 
 class BaseMixedRegressor(LinearPredictions, LinearAttributes, SummedEstimator[LinearState]):
-    """What a linear mixed model does once it is fitted.
+    """Methods of a fitted linear mixed model.
 
     A subclass has the parameters of `MixedLinearRegressor` and its own `fit`.
     """

@@ -1,4 +1,4 @@
-"""Many responses to the same rows, each with its own mixed model, in one call."""
+"""One linear mixed model fitted to many responses on the same rows."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ def _check_model(model: MixedLinearRegressor) -> None:
 
 
 def _read_responses(Y: Any) -> tuple[pd.Index[Any], FloatArray]:
-    """Return the names of responses and their values, (n, R)."""
+    """Return the names of the responses and their values, (n, R)."""
     table = InputTable.of_frame(Y)
     names = None if table is None else list(table.names)
     if names == [] or np.shape(Y)[1:] == (0,):
@@ -245,7 +245,7 @@ def _read_responses(Y: Any) -> tuple[pd.Index[Any], FloatArray]:
 def _fitted(
     model: MixedLinearRegressor, data: TrainingData, values: FloatArray
 ) -> tuple[Design, ManyResponses]:
-    """Learn the design, and fit all responses, (n, R)."""
+    """Learn the design and fit all responses, (n, R)."""
     design, rows = learn_rows(model, data, data.terms)
     offset = design.offset(data.source)
     if offset is not None:

@@ -1,4 +1,4 @@
-"""Nonlinear mixed models, curves whose parameters vary over groups, as a regressor."""
+"""Nonlinear mixed model as a scikit-learn regressor."""
 
 from __future__ import annotations
 
@@ -315,7 +315,7 @@ class MixedNonlinearRegressor(NonlinearPredictions):
     def _rows_of_fit(
         self, fitted: NonlinearState, X: Any, y: Any, sample_weight: Any, groups: Any
     ) -> CurveRows:
-        """Read the rows of the fit once more."""
+        """Read the training data again."""
         data = read_curve_data(self, X, y, sample_weight, groups)
         return fitted.rows_once_more(self, data)
 

@@ -1,4 +1,4 @@
-"""The cumulative link mixed model of ordered categories as a scikit-learn classifier."""
+"""Cumulative link mixed model of ordered categories as a scikit-learn classifier."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from skmixed.estimators.reading._training_data import read_training_data
 @stored
 @dataclass(frozen=True, eq=False, kw_only=True)
 class OrdinalState(GeneralizedState):
-    """All that a fit of a cumulative link mixed model has found."""
+    """Everything that a fit of a cumulative link mixed model has found."""
 
     @property
     def thresholds(self) -> FloatArray:
@@ -51,24 +51,24 @@ class OrdinalState(GeneralizedState):
 
     @property
     def separated(self) -> list[str]:
-        """Names of the fixed columns whose coefficients are infinite, and of such thresholds."""
+        """Names of fixed-effect columns with infinite coefficients, and of infinite thresholds."""
         columns = [name for name in super().separated if name != INTERCEPT]
         names = self.fit.threshold_names
         return columns + [names[place] for place in self.fit.separated_thresholds]
 
     @property
     def intercept(self) -> float:
-        """Not there; an AttributeError leaves the estimator without it."""
+        """Unavailable; the AttributeError hides it from the estimator."""
         raise AttributeError("this model has thresholds_ instead of intercept_")
 
     @property
     def fixed_effects(self) -> pd.Series[float]:
-        """Fixed coefficients by name, without the intercept."""
+        """Fixed-effect coefficients by name, without the intercept."""
         return super().fixed_effects.iloc[1:]
 
     @property
     def coef_covariance(self) -> pd.DataFrame:
-        """Covariance matrix of the coefficients, without the intercept."""
+        """Covariance matrix of the fixed-effect estimates, without the intercept."""
         return super().coef_covariance.iloc[1:, 1:]
 
 

@@ -1,4 +1,4 @@
-"""Cross-validation with groups beside X, and models changed: terms in and out, refits, searches."""
+"""Cross-validation with groups, and changes of a fitted model."""
 
 from skmixed.model_selection._range import RangeProfile, profile_range
 from skmixed.model_selection._regressor_cv import MixedLinearRegressorCV

@@ -1,4 +1,4 @@
-"""Who gets the groups: which methods take them, and what the model and the splitter are given."""
+"""Routing of groups: which methods accept them, and what the model and the splitter get."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def _routing() -> bool:
 
 
 def accepts(estimator: Any, method: str) -> bool:
-    """Tell whether a method takes `groups`, itself or, by routing, for what is inside.
+    """Tell whether a method accepts `groups`, itself or, by routing, for an inner estimator.
 
-    With metadata routing the requests decide; without it having the parameter is enough.
+    With metadata routing the requests decide, without it the parameter.
     """
     if get_routing_for_object(estimator).consumes(method, ["groups"]):
         return True
@@ -43,10 +43,10 @@ def _has_parameter(estimator: Any, method: str) -> bool:
 
 
 def takes(estimator: Any, method: str) -> bool:
-    """Tell whether ``groups=`` can be given to a prediction method as things are.
+    """Tell whether ``groups=`` can be passed to a prediction method under the current settings.
 
-    Without metadata routing a meta-estimator other than a pipeline, which is asked for its last
-    step, or a `TransformedTargetRegressor` must have the parameter itself.
+    Without metadata routing, a meta-estimator must have the parameter itself, except for pipelines,
+    whose last step counts, and `TransformedTargetRegressor`.
     """
     if _routing():
         return accepts(estimator, method)
@@ -55,7 +55,7 @@ def takes(estimator: Any, method: str) -> bool:
 
 
 def _inside(estimator: Any) -> Any:
-    """Return the estimator to which `predict` hands its arguments even without routing."""
+    """Return the estimator to which `predict` passes its arguments even without routing."""
     last = last_step(estimator)
     if isinstance(last, TransformedTargetRegressor):
         return last.regressor
@@ -63,7 +63,7 @@ def _inside(estimator: Any) -> Any:
 
 
 def fit_names(estimator: Any) -> list[str]:
-    """Return the names by which `fit` takes groups.
+    """Return the names by which `fit` accepts groups.
 
     ``["groups"]``, names such as ``"model__groups"`` for the steps of a pipeline without metadata
     routing, or none.
@@ -96,9 +96,9 @@ def innermost(estimator: Any) -> Any:
 
 
 def check_reach(estimator: Any) -> None:
-    """Refuse a meta-estimator that would keep the groups from the model inside it.
+    """Raise ValueError for a meta-estimator that would not pass groups to the model inside it.
 
-    Raises a ValueError if they reach it with metadata routing only, and that is off.
+    That is, if they reach it only with metadata routing, which is disabled.
     """
     if _routing() or takes(estimator, "predict") or not accepts(innermost(estimator), "predict"):
         return

@@ -1,4 +1,4 @@
-"""One bar over all folds of a cross-validation."""
+"""Progress bar over the folds of a cross-validation."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from tqdm.auto import tqdm
 
 
 def folds_bar(total: int, verbose: int) -> tqdm[Any]:
-    """Return a bar over a number of folds, shown if `verbose`."""
+    """Return a progress bar over a number of folds, shown if `verbose`."""
     return tqdm(total=total, desc="folds", unit="", disable=not verbose)
 
 
 class CountedFolds:
-    """A splitter of given folds that moves a bar whenever the one after a fold is asked for."""
+    """Splitter of given folds that advances a progress bar after each fold."""
 
     def __init__(self, splits: Sequence[Any], bar: tqdm[Any]) -> None:
         self.splits = splits

@@ -1,4 +1,4 @@
-"""The range of a spatial correlation, by profile likelihood."""
+"""Range of a spatial correlation by profile likelihood."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def _limits(coordinates: Any) -> tuple[float, float]:
 
 
 def _lowest(criterion: Callable[[float], float], points: np.ndarray[Any, Any]) -> float:
-    """Return where a function is lowest, from points of a grid on."""
+    """Return the minimiser of a function, searched from the points of a grid."""
     values = [criterion(point) for point in points]
     place = int(np.argmin(values))
     ends = points[max(place - 1, 0)], points[min(place + 1, len(points) - 1)]
@@ -188,7 +188,7 @@ def _lowest(criterion: Callable[[float], float], points: np.ndarray[Any, Any]) -
 def _interval(
     criterion: Callable[[float], float], best: float, lower: float, upper: float, level: float
 ) -> tuple[float, float]:
-    """Return the ranges where the criterion is above the lowest by a quantile of chi-squared."""
+    """Return the ranges where the criterion exceeds its minimum by a quantile of chi-squared."""
     limit = criterion(best) + stats.chi2.ppf(level, 1)
 
     def above(log_length: float) -> float:

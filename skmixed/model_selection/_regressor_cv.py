@@ -1,4 +1,4 @@
-"""Choosing the random part by cross-validation."""
+"""Choice of the random effects by cross-validation."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from skmixed.model_selection._task import Splits, Task, sum_for_folds
 @stored
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ChosenState(LinearState):
-    """All that a search for the best random part has found."""
+    """Everything that a search for the best random effects has found."""
 
     random: Any  # the candidate chosen
     best_index: int
@@ -260,7 +260,7 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
         return self
 
     def _models(self, names: Sequence[str]) -> list[MixedLinearRegressor]:
-        """Return a model for every candidate, all with the same grouping columns."""
+        """Return a model per candidate, all with the same grouping columns."""
         candidates = candidates_of(self.random)
         if not candidates:
             raise ValueError("random is an empty list: give at least one candidate")
@@ -331,7 +331,7 @@ def _fold_scores(
 
 
 def _results(candidates: list[Any], scores: FloatArray) -> dict[str, Any]:
-    """Return `cv_results_` from scores (n_candidates, n_splits); a mean of NaN is refused."""
+    """Return `cv_results_` from scores (n_candidates, n_splits); ValueError if a mean is NaN."""
     mean = scores.mean(axis=1)
     if np.isnan(mean).any():
         number = int(np.flatnonzero(np.isnan(mean))[0])

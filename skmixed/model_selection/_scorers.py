@@ -1,4 +1,4 @@
-"""Scorers that hand groups to the prediction."""
+"""Scorers that pass groups to the predictions."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class GroupScorer:
     def __call__(
         self, estimator: Any, X: Any, y: Any, groups: Any = None, sample_weight: Any = None
     ) -> float:
-        """Score the predictions of a fitted estimator, the larger the better.
+        """Score the predictions of a fitted estimator; higher is better.
 
-        Groups are not handed on to an estimator that takes none; weights, (n,), are for a metric
-        that takes them.
+        Groups are passed only to estimators that accept them; weights, (n,), are for metrics that
+        do.
         """
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         if groups is None:

@@ -1,4 +1,4 @@
-"""Folds within groups."""
+"""Splitters that spread groups over folds."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class WithinGroupKFold(BaseCrossValidator):
 
 
 def _codes(groups: Any) -> IntArray:
-    """Return the group of every row, (n,), or raise a ValueError if labels are missing."""
+    """Return the group of every row, (n,); ValueError if labels are missing."""
     if groups is None:
         raise ValueError("WithinGroupKFold requires `groups`, the group label of each row")
     columns = read_groups(groups)
@@ -152,7 +152,7 @@ def _codes(groups: Any) -> IntArray:
 
 
 def complete_codes(labels: Any, what: str) -> IntArray:
-    """Return the code of every label, (n,), or raise a ValueError if some are missing."""
+    """Return the code of every label, (n,); ValueError if some are missing."""
     codes = Labels.learn(labels)[1]
     missing = np.flatnonzero(codes == UNKNOWN)
     if len(missing):

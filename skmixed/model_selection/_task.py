@@ -1,4 +1,4 @@
-"""What is cross-validated, on which folds, with which groups."""
+"""What to cross-validate, on which folds and with which groups."""
 
 from __future__ import annotations
 
@@ -169,9 +169,9 @@ def _as_the_formula_says(
 
 
 def _refuse_torn(data: TrainingData, splits: Splits, n_rows: int) -> None:
-    """Raise ValueError where a fit to some rows of a series would take others for neighbours.
+    """Raise ValueError if a training set would treat separated rows of a series as consecutive.
 
-    `n_rows` is the length of the table as it was given, from which rows may be gone.
+    `n_rows` is the length of the table as given, from which rows may have been removed.
     """
     term = None if data.residual is None else parse_residual(data.residual).correlation
     if term is None or not term.counts_rows or data.source.n_rows != n_rows:

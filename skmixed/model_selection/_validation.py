@@ -1,4 +1,4 @@
-"""scikit-learn's cross-validation, with groups handed to fit, predict and score."""
+"""scikit-learn's cross-validation, with groups passed to fit, predict and score."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def _scores(task: Task, splits: Splits, bar: tqdm[Any], settings: dict[str, Any]
 
 
 def _check_question(generalize_to: Any, cv: Any, random_state: Any) -> None:
-    """Raise a ValueError for no valid question, or one that contradicts `cv` or `random_state`."""
+    """Raise ValueError for an invalid question, or one that contradicts `cv` or `random_state`."""
     if generalize_to is None:
         if random_state is not None:
             raise ValueError(

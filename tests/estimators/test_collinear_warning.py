@@ -26,7 +26,7 @@ def test_slopes_that_are_nearly_collinear_are_warned_of():
         warnings.simplefilter("always")  # the search may say that it ran out of digits, too
         MixedLinearRegressor("(x0 + x1 | g)").fit(X, y)
     lost = [str(one.message) for one in said if one.category is LostPrecisionWarning]
-    assert any("random columns of a term of 'g'" in message for message in lost)
+    assert any("a random-effects term of 'g'" in message for message in lost)
 
 
 def test_fixed_columns_that_are_nearly_collinear_are_warned_of():

@@ -149,7 +149,7 @@ def test_inputs_may_be_expressions():
 
 
 def test_a_start_from_which_nothing_is_seen_is_said():
-    with pytest.raises(ValueError, match=r"no derivatives .* began at Asym=1e\+06, .* give start"):
+    with pytest.raises(ValueError, match=r"Asym=1e\+06, xmid=1e\+05, scal=10: pass start"):
         trees(start={"Asym": 1e6, "xmid": 1e5, "scal": 10.0}).fit(X, Y)
 
 
@@ -237,22 +237,22 @@ def test_a_curve_that_is_a_line_is_the_linear_model():
 # --- what is refused ------------------------------------------------------------------------------
 
 REFUSED = [
-    ({"model": "exponential"}, "is no curve that is known by name"),
+    ({"model": "exponential"}, "model='exponential' is not a known curve"),
     ({"model": logistic}, "a model that is a function needs start"),
     ({"model": logistic, "start": {"a": 1.0}, "random": "a | Tree"}, "not enough values to unpack"),
     ({"start": {"Asym": "much"}}, "could not convert string to float"),
-    ({"start": {"asym": 1.0}}, r"start names \['asym'\]; the parameters are"),
-    ({"start": [1.0, 2.0]}, "start has 2 values, and the curve the parameters"),
+    ({"start": {"asym": 1.0}}, r"\['asym'\], but the parameters are \['Asym'"),
+    ({"start": [1.0, 2.0]}, "2 values, but the curve has the parameters"),
     ({"start": {"Asym": [1.0, 2.0]}}, "one for each of its 1 coefficients"),
     ({"random": "Asym + top | Tree"}, "'top', which is no parameter"),
     ({"random": "1 | Tree"}, "says nothing of what varies over 'Tree'"),
     ({"random": None, "group_features": "Tree"}, "random does not say which parameters vary"),
-    ({"random": "Asym | Wood"}, r"grouping columns \['Wood'\] named in `random` are not there"),
+    ({"random": "Asym | Wood"}, r"\['Wood'\] named in `random` do not exist"),
     ({"fixed": {"top": "1"}}, "fixed has a formula of 'top', which is no parameter"),
     ({"fixed": {"Asym": "1 + (1 | Tree)"}}, "what varies over groups belongs to random"),
-    ({"inputs": ["age", "Tree"]}, "is one of 1 column, x, and X has 2"),
+    ({"inputs": ["age", "Tree"]}, r"1 input, x, but X has 2 candidate column\(s\)"),
     ({"jacobian": logistic_slopes}, "has derivatives of its own"),
-    ({"reml": True}, "reml=True is for method='lindstrom-bates'"),
+    ({"reml": True}, "method='lindstrom-bates': the Laplace approximation"),
     ({"model": "SSlogis(age, Asym)"}, r"SSlogis takes \(x, Asym, xmid, scal\)"),
     ({"model": logistic, "start": START, "random": "top | Tree",
       "jacobian": lambda p, X: np.ones((len(X), 3))}, "the jacobian is not that of the model"),
@@ -295,7 +295,7 @@ def test_what_does_not_arrive_says_what_moves():
     theoph = MixedNonlinearRegressor(
         "SSfol(Dose, Time, lKe, lKa, lCl)", random="lKa + lCl || Subject", max_iter=3
     )
-    with pytest.warns(ConvergenceWarning, match="still moves by .* Raise max_iter"):
+    with pytest.warns(ConvergenceWarning, match=r"\. Increase max_iter"):
         theoph.set_params(method="lindstrom-bates").fit(THEOPH, THEOPH["conc"])
 
 

@@ -148,8 +148,8 @@ def test_weights_beside_variances_of_rows():
 REFUSED = [
     ({"residual": "power()"}, ValueError, "for method='lindstrom-bates', whose passes hold"),
     ({"residual": "ar1(| Tree)"}, ValueError, "correlated residuals are for method='lindstrom"),
-    ({"residual": "power(height)"}, ValueError, "names the column 'height', which is not there"),
-    ({"residual": "power(when)"}, ValueError, "holds no numbers"),
+    ({"residual": "power(height)"}, ValueError, "'height', which does not exist: X has the"),
+    ({"residual": "power(when)"}, ValueError, "the column 'when', to a power of which"),
     ({"residual": "power(age) * power()"}, FormulaSyntaxError, "expected one power"),
     ({"residual": "spread(age)"}, FormulaSyntaxError, "expected ar1"),
     ({"residual": "var(age)"}, None, None),

@@ -301,11 +301,11 @@ def test_labels_that_are_not_there_are_named(data, kinship):
     model = MixedLinearRegressor("(1 | animal)", relationship={"animal": kinship})
     other = data[["x"]].assign(animal=FAMILY[0] + np.arange(150) % 30)
     with pytest.raises(
-        ValueError, match=r"does not know 30 of its levels, such as 0, 1, 2; .*'a00'"
+        ValueError, match=r"30 of its levels, such as 0, 1, 2; known ones are like \['a00'\]"
     ):
         model.fit(other, data.y)
     some = data[["x", "animal"]].replace({"animal": {"a05": "b05"}})
-    with pytest.raises(ValueError, match=r"does not know 1 of its levels, such as 'b05'$"):
+    with pytest.raises(ValueError, match="'animal' lacks 1 of its levels, such as 'b05'"):
         model.fit(some, data.y)
 
 

@@ -170,6 +170,6 @@ def test_slopes_of_all_factors_together_may_be_as_many_as_the_rows(random, n_row
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         MixedLinearRegressor(random).fit(table, RNG.standard_normal(n_rows))
-    found = [each for each in caught if "all factors together have" in str(each.message)]
+    found = [each for each in caught if "random effects in total for" in str(each.message)]
     assert len(found) == says
     assert all(f"for {n_rows} rows" in str(each.message) for each in found)

@@ -219,7 +219,7 @@ def test_lost_groups_are_loud(tool):
 
 @pytest.mark.parametrize("tool", ["predict", "voting"])
 def test_lost_groups_are_an_error_if_that_is_asked_for(tool):
-    with pytest.raises(ValueError, match="rows have levels of 'shop' that were not seen in fit"):
+    with pytest.raises(ValueError, match="'shop' that are missing or were not seen"):
         LOSSY[tool](handle_unknown="error")
 
 

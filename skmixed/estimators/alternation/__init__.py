@@ -1,1 +1,1 @@
-"""Any regressor or classifier fitted in turn with a mixed model of what it leaves."""
+"""Any regressor or classifier, fitted alternately with a mixed model."""

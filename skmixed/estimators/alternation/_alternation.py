@@ -1,9 +1,8 @@
-"""A regressor or classifier and a mixed model of what it leaves, fitted in turn.
+"""Alternating fits of a regressor or classifier and a mixed model.
 
 The linear predictor is f(X) + Z b. Given b, f is fitted to the response without b; given f, the
-variances and b are those of a mixed model that knows f(X), in which f(X) of a row comes from
-rows of other folds. Without that, a flexible f would take the effects of the groups, and the noise,
-into itself.
+variances and b are those of a mixed model that includes f(X), where f(X) of a row is cross-fitted.
+Otherwise a flexible f would absorb the group effects and the noise.
 """
 
 from __future__ import annotations
@@ -36,10 +35,7 @@ _MOST_COPIES = 10  # of a row on average: more room than this is not taken for w
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LearnerPart:
-    """A regressor or classifier f and the rows it is fitted to.
-
-    Every fit is to a clone.
-    """
+    """A regressor or classifier f and its training rows. Every fit is to a clone."""
 
     learner: Any
     response: LearnedResponse
@@ -53,11 +49,11 @@ class LearnerPart:
     exposure: FloatArray | None = None  # (n,), to which the mean is proportional
 
     def fit(self, given: EffectsOfRows | None) -> Any:
-        """Return f fitted to all rows, given random effects, or none."""
+        """Return f fitted to all rows, given random effects or none."""
         return self._fitted(np.arange(len(self.y)), self._target(given))
 
     def with_coefficients(self, coef: FloatArray, intercept: float) -> Any:
-        """Return linear f with coefficients that are known, (n_features,)."""
+        """Return linear f with given coefficients, (n_features,)."""
         with warnings.catch_warnings():  # of a search for what is known
             warnings.simplefilter("ignore", ConvergenceWarning)
             model = self.fit(None)
@@ -66,10 +62,10 @@ class LearnerPart:
         return model
 
     def predictors(self, given: EffectsOfRows | None) -> FloatArray:
-        """Return f(X) of all rows, each by rows of other folds, (n,).
+        """Return f(X) of all rows, each predicted from other folds, (n,).
 
-        Without folds they are by all rows. Out of bag, all trees predict only the rows that none
-        has left out.
+        Without folds they are in-sample. Out of bag, rows that no tree has left out are predicted
+        by all trees.
         """
         if self.out_of_bag:
             model = self.fit(given)
@@ -117,12 +113,12 @@ class LearnerPart:
 
 
 def are_numbers_of_rows(weights: FloatArray) -> bool:
-    """Tell whether weights say how often rows occur, and not so often that this takes much room."""
+    """Tell whether weights are numbers of rows, small enough to repeat the rows."""
     return bool((weights == np.floor(weights)).all()) and weights.mean() <= _MOST_COPIES
 
 
 def check_takes_weights(learner: Any, weights: FloatArray | None, *, repeats: bool) -> None:
-    """Raise ValueError for weights that are no numbers of rows and that `fit` does not take."""
+    """Raise ValueError for weights that can neither be repeated rows nor be passed to `fit`."""
     if weights is None or has_fit_parameter(learner, "sample_weight"):
         return
     if not (repeats and are_numbers_of_rows(weights)):
@@ -134,7 +130,7 @@ def check_takes_weights(learner: Any, weights: FloatArray | None, *, repeats: bo
 
 
 def check_takes_effects(learner: Any, family: str, beside: str) -> None:
-    """Raise ValueError for a learner that cannot be told of random effects, or exposures."""
+    """Raise ValueError for a learner to which random effects or exposures cannot be passed."""
     last = learner.steps[-1][1] if isinstance(learner, Pipeline) else learner
     if not has_fit_parameter(last, "sample_weight"):
         raise ValueError(
@@ -145,7 +141,7 @@ def check_takes_effects(learner: Any, family: str, beside: str) -> None:
 
 
 def check_classes(y: NDArray[Any], folds: Folds | None) -> None:
-    """Raise ValueError if some fold leaves rows of one class alone to learn from."""
+    """Raise ValueError if the training rows of a fold have a single class."""
     for fold in folds or ():
         others = np.delete(y, fold)
         if not (others != others[0]).any():
@@ -157,7 +153,7 @@ def check_classes(y: NDArray[Any], folds: Folds | None) -> None:
 
 
 def _fit_weighted(model: Any, X: Any, y: NDArray[Any], weights: FloatArray) -> Any:
-    """Fit with weights, (n,), which of a pipeline are those of its last step."""
+    """Fit with weights, (n,), in a pipeline those of its last step."""
     if isinstance(model, Pipeline):
         return model.fit(X, y, **{f"{model.steps[-1][0]}__sample_weight": weights})
     return model.fit(X, y, sample_weight=weights)
@@ -165,7 +161,7 @@ def _fit_weighted(model: Any, X: Any, y: NDArray[Any], weights: FloatArray) -> A
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Alternation:
-    """Where two parts, fitted in turn, have come to."""
+    """Result of fitting the two parts alternately."""
 
     fit: Any  # of the random part, at the lowest criterion
     effects: EffectsOfRows  # under it
@@ -177,10 +173,10 @@ class Alternation:
     def of(
         cls, fixed: LearnerPart, random: RandomPart, *, max_iter: int, tol: float, verbose: int
     ) -> Alternation:
-        """Fit in turn until the criterion falls no more; return the iteration of the lowest.
+        """Fit alternately until the criterion stops decreasing; return the best iteration.
 
-        `tol` is the decrease of the criterion for a row of weight one that ends the search. The
-        random effects start at zero.
+        `tol` is the decrease of the criterion per row of weight one at which to stop. The random
+        effects start at zero.
         """
         best: Alternation | None = None
         criteria: list[float] = []

@@ -1,4 +1,4 @@
-"""What `MixedEffectsRegressor` and `MixedEffectsClassifier` have in common: how they are fitted."""
+"""Shared fitting of `MixedEffectsRegressor` and `MixedEffectsClassifier`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CrossFitting = Literal["groups", "rows", "oob", "none"]
 
 
 class BaseEffects(MetaEstimatorMixin, EffectAttributes):
-    """A regressor or classifier f and random effects, fitted in turn."""
+    """A regressor or classifier f and random effects, fitted alternately."""
 
     random: Any
     context: Any
@@ -93,7 +93,7 @@ class BaseEffects(MetaEstimatorMixin, EffectAttributes):
 
     @abstractmethod
     def _learner(self) -> Any:
-        """Return f as the parameters have it, or its default."""
+        """Return f as set by the parameters, or its default."""
 
     @abstractmethod
     def _is_whole(self, learner: Any) -> bool:
@@ -103,7 +103,7 @@ class BaseEffects(MetaEstimatorMixin, EffectAttributes):
     def _read_response(
         self, y: Any, n_rows: int, weights: FloatArray | None, exposure: FloatArray | None
     ) -> tuple[NDArray[Any], LearnedResponse]:
-        """Validate the response, (n_rows,), and say of what kind it is."""
+        """Validate the response, (n_rows,), and determine its kind."""
 
     @abstractmethod
     def _random_part(
@@ -114,11 +114,11 @@ class BaseEffects(MetaEstimatorMixin, EffectAttributes):
         y: Any,
         weights: FloatArray | None,
     ) -> RandomPart:
-        """Return the mixed model with these and own parameters, and the rows that it is of."""
+        """Return the mixed model with these and its own parameters, and its rows."""
 
     @property
     def _counts_rows(self) -> bool:
-        """Whether a row of weight w stands for w rows."""
+        """Whether a row of weight w counts as w rows."""
         return True
 
     def _random_params(
@@ -203,7 +203,7 @@ class BaseEffects(MetaEstimatorMixin, EffectAttributes):
     def _folds(
         self, kept: NDArray[np.bool_], codes: IntArray | None, y: NDArray[Any], *, whole: bool
     ) -> list[IntArray] | None:
-        """Return the rows of each fold in which f is judged; None where it is by all rows.
+        """Return the test rows of the cross-fitting folds; None if f predicts in-sample.
 
         `codes` are the levels of the coarsest factor, (n_kept,), None without groups.
         """
@@ -222,7 +222,7 @@ class BaseEffects(MetaEstimatorMixin, EffectAttributes):
     def _check_learner(
         self, learner: Any, response: LearnedResponse, has_groups: bool, has_exposure: bool
     ) -> None:
-        """Raise ValueError for f that cannot be told what it needs, or tell what is asked of it."""
+        """Raise ValueError for f that lacks what the fit requires of it."""
         if self.cross_fit == "oob" and "oob_score" not in learner.get_params():
             raise ValueError(
                 "cross_fit='oob' requires a forest with the parameter oob_score, which "
@@ -236,7 +236,7 @@ class BaseEffects(MetaEstimatorMixin, EffectAttributes):
     def _alternated(
         self, fixed: LearnerPart, random: RandomPart | None, *, whole: bool
     ) -> Alternation | None:
-        """Find the variances and random effects."""
+        """Estimate the variances and random effects."""
         if random is None:
             return None
         if whole:  # the mixed model has the features itself
@@ -249,7 +249,7 @@ class BaseEffects(MetaEstimatorMixin, EffectAttributes):
     def _final(
         self, fixed: LearnerPart, found: Alternation | None, mixed_model: Any, *, whole: bool
     ) -> Any:
-        """Return f, fitted to all rows: of a family the one that the mixed model was fitted to."""
+        """Return f fitted to all rows: for a family, the one that the mixed model was fitted to."""
         if found is None or fixed.response.family is None:
             return fixed.fit(None if found is None else found.effects)
         if not whole:
@@ -258,7 +258,7 @@ class BaseEffects(MetaEstimatorMixin, EffectAttributes):
 
 
 def _without_groups(fixed: LearnerPart) -> dict[str, Any]:
-    """Return what the state says of the random part if there is none."""
+    """Return the random part of the state if there are no groups."""
     family, variance, phi = fixed.response.family, None, np.empty(0)
     if family is None:
         squares = np.square(fixed.y - fixed.predictors(None))
@@ -280,7 +280,7 @@ def _without_groups(fixed: LearnerPart) -> dict[str, Any]:
 
 
 def _of_groups(random: Any, found: Alternation) -> dict[str, Any]:
-    """Return what the state says of the random part; warns where it is in doubt."""
+    """Return the random part of the state; warns about doubtful results."""
     model, n_iter = random.fitted(found.fit), len(found.criteria)
     if not found.converged:
         warn(

@@ -1,4 +1,4 @@
-"""Predictions and random effects of a regressor or classifier with a mixed model besides."""
+"""Predictions of a regressor or classifier combined with random effects."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from skmixed.inference.fixed_effects.testing import check_probability
 @stored
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class EffectState:
-    """All that a fit of a regressor together with random effects has found."""
+    """Everything that a fit of a learner combined with random effects has found."""
 
     n_features_in: int
     feature_names_in: NDArray[Any] | None  # (n_features_in,), of str
@@ -68,7 +68,7 @@ class EffectState:
 
     @property
     def dispersion(self) -> float | None:
-        """The dispersion as it is usually stated; None of the normal family."""
+        """Dispersion in its usual parametrisation; None for the normal family."""
         family = self.response.family
         return None if family is None else family.dispersion(self.phi)
 
@@ -89,7 +89,7 @@ class EffectState:
 
 
 class EffectAttributes(FittedEstimator[EffectState]):
-    """What a fitted regressor or classifier with random effects knows, and how it reads rows."""
+    """Attributes of a fitted learner with random effects, and how it reads rows."""
 
     averaging: Averaging
 
@@ -105,7 +105,7 @@ class EffectAttributes(FittedEstimator[EffectState]):
     def _predicted(
         self, fitted: EffectState, X: Any, groups: Any, random: str | Sequence[str]
     ) -> tuple[FloatArray, PredictionRows | None]:
-        """Return linear predictors, (n,), and the rows as the model of residuals sees them.
+        """Return linear predictors, (n,), and the rows as the mixed model sees them.
 
         The rows are None without such a model.
         """
@@ -140,7 +140,7 @@ class EffectAttributes(FittedEstimator[EffectState]):
         return means, rows
 
     def _averages(self, fitted: EffectState) -> bool:
-        """Tell whether predictions are averaged over what is not known of random effects."""
+        """Tell whether predictions are averaged over uncertain random effects."""
         generalized = fitted.response.family is not None
         return generalized and self.averaging == "integrate" and fitted.mixed_model is not None
 
@@ -155,7 +155,7 @@ class EffectAttributes(FittedEstimator[EffectState]):
 
 
 class EffectPredictions(EffectAttributes):
-    """What a fitted `MixedEffectsRegressor` says of rows and levels."""
+    """Predictions of a fitted `MixedEffectsRegressor`."""
 
     regressor_ = FittedAttribute[Any]("learner")
     mixed_model_ = FittedAttribute[MixedLinearRegressor | MixedGeneralizedRegressor | None]()
@@ -273,7 +273,7 @@ class EffectPredictions(EffectAttributes):
     def _means(
         self, fitted: EffectState, center: FloatArray, known: KnownPredictor | None
     ) -> FloatArray:
-        """Return the means of a family, (n,), from linear predictors, (n,), and their rows."""
+        """Return mean responses of a family, (n,), from linear predictors, (n,), and their rows."""
         assert fitted.response.family is not None
         if known is None:
             return fitted.response.family.mean(center)
@@ -282,7 +282,7 @@ class EffectPredictions(EffectAttributes):
     def _means_and_limits(
         self, X: Any, groups: Any, level: float, *, observation: bool
     ) -> FloatArray:
-        """Return predictions and the ends of their intervals, (n, 3)."""
+        """Return predictions and the limits of their intervals, (n, 3)."""
         check_probability(level)
         fitted = self._state()
         family = fitted.response.family

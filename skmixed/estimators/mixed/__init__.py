@@ -1,1 +1,1 @@
-"""What estimators of mixed models share: parameters, fitted states, predictions, diagnosis."""
+"""Shared parts of the estimators of mixed models: fitted states, predictions, diagnostics."""

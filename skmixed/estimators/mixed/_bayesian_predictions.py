@@ -1,4 +1,4 @@
-"""The predictions of linear mixed models by their posterior, and how sure they are."""
+"""Predictions of Bayesian linear mixed models, with their uncertainty."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from skmixed.inference.fixed_effects.testing import check_probability
 
 
 class BayesianPredictions(SummedEstimator[BayesianState]):
-    """What the posterior of a linear mixed model says of rows, new ones and those of the fit."""
+    """Predictions from the posterior of a linear mixed model, for new and training rows."""
 
     handle_unknown: UnknownLevels
     random_state: Any

@@ -1,4 +1,4 @@
-"""What a Bayesian linear mixed model has found: the fit it began with, and draws."""
+"""Fitted state of a Bayesian linear mixed model: the initial fit, and posterior draws."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from skmixed.estimators.reading._training_data import TrainingData
 @stored
 @dataclass(frozen=True, eq=False, kw_only=True)
 class BayesianState(LinearState):
-    """The state of the fit by restricted likelihood, and draws from the posterior."""
+    """State of the REML fit, and draws from the posterior."""
 
     draws: PosteriorDraws | None  # None where nothing is left for the residual
 
     @classmethod
     def of(cls, model: Any, data: TrainingData, design: Design, fit: Fit, **more: Any) -> Self:
-        """Put together what a fit to a table has found, and sample its posterior."""
+        """Assemble the state of a fit to a table, and sample its posterior."""
         return super().of(model, data, design, fit, draws=_drawn(model, fit), **more)
 
     def with_rows(self, model: Any, rows: Rows, residual: ResidualRows | None) -> Self:
-        """Fit to the rows so far and further ones, and sample the posterior anew."""
+        """Fit to all rows so far and further ones, and sample the posterior anew."""
         again = super().with_rows(model, rows, residual)
         return replace(again, draws=_drawn(model, again.fit))
 
@@ -62,12 +62,12 @@ class BayesianState(LinearState):
 
     @property
     def further_products(self) -> CrossProducts | None:
-        """Sums of all rows whose effects are meant, where these are more than those of the fit."""
+        """Sums of all rows that inform the random effects, if there are more than in the fit."""
         return self.posterior.products if self.has_further_rows else None
 
     @cached_property
     def estimates(self) -> LinearEstimates:
-        """Posterior means, or what the fit says where there is no posterior."""
+        """Posterior means, or the estimates of the fit where there is no posterior."""
         fit = self.fit
         if self.draws is None:
             return super().estimates
@@ -89,7 +89,7 @@ class BayesianState(LinearState):
 
     @property
     def coef_covariance(self) -> pd.DataFrame:
-        """Posterior covariance of the fixed coefficients."""
+        """Posterior covariance of the fixed-effect coefficients."""
         if self.draws is None:
             return super().coef_covariance
         names = self.design.fixed_names
@@ -97,7 +97,7 @@ class BayesianState(LinearState):
 
     @property
     def random_covariance(self) -> dict[str, pd.DataFrame]:
-        """Posterior mean of the covariance of the random effects of every factor."""
+        """Posterior mean of the covariance of the random effects of each factor."""
         if self.draws is None:
             return super().random_covariance
         means = [each.mean(axis=(0, 1)) for each in self.draws.random_covariance.values()]
@@ -114,7 +114,7 @@ class BayesianState(LinearState):
 
 
 def _drawn(model: Any, fit: Fit) -> PosteriorDraws | None:
-    """Sample the posterior, if there is one; `warn_about` has told why there is none."""
+    """Sample the posterior if it exists; otherwise `warn_about` has said why not."""
     if not fit.is_determined or fit.report.is_unbounded:
         return None
     return draws_of(
@@ -130,7 +130,7 @@ def _drawn(model: Any, fit: Fit) -> PosteriorDraws | None:
 
 
 class BayesianAttributes:
-    """The public attributes of a Bayesian linear mixed model."""
+    """Public attributes of a Bayesian linear mixed model."""
 
     posterior_ = FittedAttribute[PosteriorDraws]("draws", optional=True)
     design_ = FittedAttribute[Design]()

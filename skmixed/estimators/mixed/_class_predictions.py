@@ -1,4 +1,4 @@
-"""What models of classes with random effects say of new rows."""
+"""Predictions of mixed models of classes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from skmixed.estimators.reading._complete_rows import CompleteRows, MissingRows,
 
 
 class FromProbabilities(ClassifierMixin):
-    """What a classifier of any number of classes makes of its predictions and probabilities."""
+    """Methods of a classifier that follow from its predictions and probabilities."""
 
     def predict_log_proba(
         self, X: Any, groups: Any = None, *, random: str | Sequence[str] = "all"
@@ -79,7 +79,7 @@ class FromProbabilities(ClassifierMixin):
 
 
 class ClassPredictions(FromProbabilities):
-    """All methods that tell of classes by their probabilities."""
+    """Methods of a binary classifier that follow from its probabilities."""
 
     __metadata_request__predict_proba: ClassVar = {"groups": True}
     __metadata_request__predict_log_proba: ClassVar = {"groups": True}
@@ -96,7 +96,7 @@ class ClassPredictions(FromProbabilities):
     def _probabilities(
         self, X: Any, groups: Any, random: str | Sequence[str]
     ) -> tuple[NDArray[Any], FloatArray, FloatArray]:
-        """Return the classes, (2,), with the probabilities of both, (n,) each."""
+        """Return the classes, (2,), and the probabilities of both, (n,) each."""
 
     def predict(
         self, X: Any, groups: Any = None, *, random: str | Sequence[str] = "all"

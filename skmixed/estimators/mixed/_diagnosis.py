@@ -1,4 +1,4 @@
-"""What is said about a model before and after it is fitted."""
+"""Errors and warnings about a model, before and after it is fitted."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MOST_LOST = 1e-6  # rounding error of sigma^2, relative, that leaves it six dig
 
 
 def check_weights(weights: np.ndarray | None, spec: ModelSpec) -> None:
-    """Warn about weights, (n,), that are taken as frequencies but are no whole numbers."""
+    """Warn about weights, (n,), treated as frequencies that are not whole numbers."""
     if weights is None or spec.weighting != "frequency" or not spec.terms:
         return
     if not np.array_equal(weights, np.round(weights)):
@@ -46,7 +46,7 @@ def check_weights(weights: np.ndarray | None, spec: ModelSpec) -> None:
 def check_sizes(products: CrossProducts, spec: ModelSpec) -> None:
     """Raise ValueError for frequency weights that stand for too few rows.
 
-    That is, for no more than there are fixed columns, while there are more rows.
+    That is, for no more rows than there are fixed-effect columns, although there are more rows.
     """
     p = len(spec.fixed)
     if (
@@ -64,7 +64,7 @@ def check_sizes(products: CrossProducts, spec: ModelSpec) -> None:
 def check_residual_structure(
     model: Any, structure: ResidualStructure, weights: np.ndarray | None
 ) -> None:
-    """Raise ValueError for searches and weights, (n,), that a residual structure cannot have."""
+    """Raise ValueError for solvers and weights, (n,), unsupported by a residual structure."""
     if model.solver not in ("auto", "newton"):
         raise ValueError(
             f"solver={model.solver!r} does not support residual structures: use 'auto' or 'newton'"
@@ -73,7 +73,7 @@ def check_residual_structure(
 
 
 def check_counts(model: Any, structure: ResidualStructure, weights: np.ndarray | None) -> None:
-    """Raise ValueError for weights, (n,), that count rows of a series, which cannot be counted."""
+    """Raise ValueError for frequency weights, (n,), of rows of a series."""
     is_counted = model.weighting == "frequency" and structure.is_correlated
     if is_counted and weights is not None and (weights != 1.0).any():
         raise ValueError(
@@ -84,13 +84,13 @@ def check_counts(model: Any, structure: ResidualStructure, weights: np.ndarray |
 
 
 def check_search_of_prior(solver: Any) -> None:
-    """Raise ValueError for searches that a prior cannot have."""
+    """Raise ValueError for solvers that do not support a prior."""
     if solver not in ("auto", "newton"):
         raise ValueError(f"solver={solver!r} does not support a prior: use 'auto' or 'newton'")
 
 
 def check_known_variance(model: Any, spec: ModelSpec) -> None:
-    """Raise ValueError for what a known residual variance cannot have."""
+    """Raise ValueError for settings that do not support a known residual variance."""
     if spec.sigma2 is None:
         return
     if not np.isfinite(spec.sigma2):
@@ -112,10 +112,10 @@ def check_effects(
     spec: ModelSpec,
     by_position: Sequence[str] = (),  # grouping columns of an array, perhaps not those meant
 ) -> None:
-    """Warn, before the search, of slopes with as many random effects as there are rows.
+    """Warn, before the search, about models with at least as many random effects as rows.
 
-    Those of one factor, or else of all factors together; curves have any number of them. Warn as
-    well of terms with so many parameters that the search takes long.
+    These are counted by factor, or else over all factors; smooth curves may have any number. Also
+    warn about terms with so many parameters that the search takes long.
     """
     plain = [term for term in spec.terms if not term.curve]
     sizes = {
@@ -163,7 +163,7 @@ def _warn_of_effects(
 
 
 def check_residual(fit: Fit) -> None:
-    """Raise ValueError if the fixed part fits exactly, so that no variance was estimated."""
+    """Raise ValueError if the fixed effects fit exactly, so that no variance was estimated."""
     if not fit.is_determined:
         raise ValueError(
             "the fixed effects fit the data exactly: no variance was estimated, so that random "
@@ -175,12 +175,12 @@ def warn_about(
     fit: Fit,
     by_position: Sequence[str] = (),  # grouping columns of an array, perhaps not those meant
 ) -> None:
-    """Warn where the search has not arrived or a variance is a convention.
+    """Warn about searches that did not converge and variances set by convention.
 
-    ConvergenceWarning: the criterion can still be lowered. LostPrecisionWarning: rounding leaves
-    the residual variance fewer than six digits. UnidentifiedWarning: a variance cannot be told from
-    the residual, or no residual is left beside the fixed part or the random effects. What sizes
-    alone say of slopes, `check_effects` has said before the search.
+    ConvergenceWarning: the criterion can be lowered further. LostPrecisionWarning: rounding leaves
+    the residual variance fewer than six digits. UnidentifiedWarning: a variance is not identified,
+    or the fixed or random effects leave no residual. What follows from numbers of effects and rows
+    alone, `check_effects` has said before the search.
     """
     if not (fit.spec.terms or isinstance(fit, ResidualFit)):
         return
@@ -221,7 +221,7 @@ def warn_about(
 
 
 def _warn_of_the_end(fit: Fit) -> None:
-    """Warn of few digits, or of a search that has not arrived."""
+    """Warn about lost precision, or a search that did not converge."""
     error = fit.optimum.relative_rounding
     if isinstance(fit, ResidualFit) and not isinstance(fit, VisitsFit):
         error = fit.relative_rounding
@@ -235,7 +235,7 @@ def _warn_of_the_end(fit: Fit) -> None:
 
 
 def warn_about_shared_columns(products: CrossProducts, spec: ModelSpec) -> None:
-    """Warn of two terms of one factor whose variances cannot be told apart."""
+    """Warn about two terms of one factor whose variances are not identified."""
     for factor in spec.used_factors:
         if _shares_columns(products, spec.factor_terms(factor)):
             name = products.factors[factor].index.name
@@ -248,9 +248,9 @@ def warn_about_shared_columns(products: CrossProducts, spec: ModelSpec) -> None:
 
 
 def _shares_columns(products: CrossProducts, terms: Sequence[Term]) -> bool:
-    """Tell whether the columns of two terms of one factor span something in common.
+    """Tell whether the columns of two terms of one factor span a common subspace.
 
-    Terms whose structure holds back covariances are left out: it may tell them apart.
+    Terms with a structured covariance are left out, as the structure may identify them.
     """
     whole = [t for t in terms if t.covariance == "unstructured" or len(t.columns) == 1]
     for first, second in combinations(whole, 2):
@@ -264,9 +264,9 @@ def _shares_columns(products: CrossProducts, terms: Sequence[Term]) -> bool:
 
 
 def _rank(products: CrossProducts, columns: Sequence[int]) -> int:
-    """Return how many of some columns of the layout are independent.
+    """Return the rank of some columns of the layout.
 
-    The others are taken about their means where the constant is one of them.
+    The other columns are centred if the constant is one of them.
     """
     others = [column for column in columns if column != CONSTANT]
     if not others:
@@ -282,7 +282,7 @@ def _rank(products: CrossProducts, columns: Sequence[int]) -> int:
 
 
 def _search_hint(fit: Fit) -> str:
-    """Return what may help a search that did not converge."""
+    """Return advice for a search that did not converge."""
     if "max_iter" not in fit.report.message or fit.report.is_unbounded:
         return ""
     reached = [line.criterion for line in fit.report.trace if line.accepted][-_LAST_STEPS:]
@@ -297,7 +297,7 @@ def _search_hint(fit: Fit) -> str:
 
 
 def _warn_of_resembling_columns(fit: Fit) -> None:
-    """Warn where the columns of a term are nearly collinear: their effects cancel each other."""
+    """Warn about nearly collinear columns of a term, whose effects cancel."""
     for position, structure in enumerate(fit.problem.structures):
         for block, columns, _ in structure.slices():
             if block.size == 1 or not block.may_shift:
@@ -315,7 +315,7 @@ def _warn_of_resembling_columns(fit: Fit) -> None:
 
 
 def _lost_digits(fit: Fit, error: float) -> str:
-    """Return what is said of a residual variance with a relative error from rounding."""
+    """Return the warning about a residual variance with a relative rounding error."""
     digits = f"leaves it with about {-np.log10(error):.0f} accurate digits"
     ratio = fit.problem.model.gram[-1, -1] / fit.optimum.square
     if isinstance(fit, ResidualFit):
@@ -343,7 +343,7 @@ def _lost_digits(fit: Fit, error: float) -> str:
 
 
 def _no_maximum(fit: Fit) -> str:
-    """Return what is said of random effects that explain the response without a rest."""
+    """Return the warning about random effects that explain the response completely."""
     names = [
         repr(fit.products.factors[factor].index.name)
         for factor, lam in zip(fit.spec.used_factors, fit.scaled_lambdas, strict=True)
@@ -358,7 +358,7 @@ def _no_maximum(fit: Fit) -> str:
 
 
 def position_hint(name: str, by_position: Sequence[str]) -> str:
-    """Point at positions, which shift where a meta-estimator selects columns."""
+    """Return a warning about positions, which shift where a meta-estimator selects columns."""
     if name not in by_position:
         return ""
     return (

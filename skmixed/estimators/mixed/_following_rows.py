@@ -45,10 +45,10 @@ class FollowingRows:
     def of(
         cls, fitted: Any, source: Source, rows: Rows, *, serial: bool, noise: bool
     ) -> FollowingRows:
-        """Look up rows that were read for predictions.
+        """Look up rows that were read for prediction.
 
-        Raises ValueError for a structure whose residuals do not go on, and for rows at other levels
-        than their series.
+        Raises ValueError for a structure that cannot forecast, and for rows at other levels than
+        their series.
         """
         design, ends = fitted.design.residual, fitted.ends
         if not serial:
@@ -67,7 +67,7 @@ class FollowingRows:
         return cls(rows, known, noise, last, ends.residual, gaps)
 
     def rows_at(self, fit: Fit) -> Rows:
-        """Return the rows less w times the last of their series."""
+        """Return the rows minus w times the last row of their series."""
         if self.last is None:
             return self.rows
         carried = self._weights(fit)[:, None] * self.last.columns[self._ends]
@@ -95,18 +95,18 @@ class FollowingRows:
         return np.asarray(self._weights(fit) * errors[self._ends])
 
     def refuse_unknown(self) -> None:
-        """Raise ValueError for rows of which nothing says their variance."""
+        """Raise ValueError for rows whose residual variance is unknown."""
         if self.noise:
             refuse_unknown_variances(self.residual, with_visits=self.gaps is None)
 
     @property
     def _ends(self) -> IntArray:
-        """The place of every row among the last rows, (n,), any where there is none."""
+        """Position of each row's series among the last rows, (n,), arbitrary if it has none."""
         assert self.residual.series is not None
         return np.maximum(self.residual.series, 0)
 
     def _correlations(self, fit: Fit) -> FloatArray:
-        """Return rho(h), (n,), 0 where a row follows none."""
+        """Return rho(h), (n,), 0 where a row continues no series."""
         assert isinstance(fit, ResidualFit)
         rho = np.zeros(len(self.rows.columns))
         if self.gaps is not None:
@@ -127,7 +127,7 @@ class FollowingRows:
 
 
 def refuse_unknown_variances(rows: ResidualRows, *, with_visits: bool = True) -> None:
-    """Raise ValueError for rows whose stratum, visit or covariate does not say their variance."""
+    """Raise ValueError for rows whose stratum, visit or covariate leaves their variance unknown."""
     coded = (rows.stratum, rows.position if with_visits else None)
     found = [codes < 0 for codes in coded if codes is not None]
     if rows.value is not None:
@@ -142,7 +142,7 @@ def refuse_unknown_variances(rows: ResidualRows, *, with_visits: bool = True) ->
 
 
 def columns_needed(fitted: Any, *, serial: bool, noise: bool) -> Collection[str]:
-    """Return the columns of the residual structure that tell of rows to be predicted."""
+    """Return the columns of the residual structure that a prediction needs."""
     design = fitted.design.residual
     if design is None:
         return ()
@@ -159,7 +159,7 @@ def _refuse_absent(source: Source, names: Collection[str]) -> None:
 
 
 def _gaps(rows: ResidualRows, last: ResidualRows) -> FloatArray:
-    """Return how far rows are behind the last of their series, (n,), NaN where that is not known.
+    """Return the distance of rows from the last of their series, (n,), NaN where unknown.
 
     Rows without positions follow in the order in which they come.
     """

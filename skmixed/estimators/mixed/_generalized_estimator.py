@@ -1,4 +1,4 @@
-"""What the estimators of generalized linear mixed models have in common."""
+"""Shared methods of the estimators of generalized linear mixed models."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from skmixed.inference.parameter_values import ParameterValues
 
 
 class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
-    """What a generalized linear mixed model does once it is fitted."""
+    """Methods of a fitted generalized linear mixed model."""
 
     averaging: Averaging
     handle_unknown: UnknownLevels
@@ -220,7 +220,7 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
     def _rows_of_fit(
         self, fitted: GeneralizedState, X: Any, y: Any, sample_weight: Any, groups: Any
     ) -> tuple[Rows, FloatArray | None]:
-        """Read the rows of the fit once more, with their offsets, (n,)."""
+        """Read the training data again, with their offsets, (n,)."""
         return read_observed(self, fitted, X, y, sample_weight, groups)
 
     def _rows_to_predict(
@@ -232,19 +232,19 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
         *,
         all_columns: bool = False,  # also those of effects that are not wanted
     ) -> tuple[Source, PredictionRows, FloatArray | None]:
-        """Validate the arguments of a prediction; return also logs of exposures, (n,), or None."""
+        """Validate the arguments of a prediction; also return log exposures, (n,), or None."""
         table = InputTable.of(X)
         source, rows = fitted.predictor.read(self, table, groups, random, all_columns=all_columns)
         exposure = read_exposure(table, fitted.columns.exposure)
         return source, rows, None if exposure is None else np.log(exposure)
 
     def _averages(self, fitted: GeneralizedState) -> bool:
-        """Tell whether predictions are averaged over what is not known of random effects."""
+        """Tell whether predictions are averaged over uncertain random effects."""
         return self.averaging == "integrate" and bool(fitted.fit.spec.terms)
 
 
 def refuse_missing(values: FloatArray, consequence: str) -> None:
-    """Raise ValueError, saying what follows for them, if rows have no prediction, (n,)."""
+    """Raise ValueError, naming the consequence, if rows have no prediction, (n,)."""
     missing = np.flatnonzero(np.isnan(values))
     if len(missing):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The predictions of generalized linear mixed models, and how sure they are."""
+"""Predictions of generalized linear mixed models, with their uncertainty."""
 
 from __future__ import annotations
 
@@ -62,21 +62,21 @@ class KnownPredictor:
     def variance(self) -> FloatArray:
         """Variance of the random effects, (n,).
 
-        It is that given the data of levels that are known and wanted, otherwise that between all.
-        Curves of all rows have none: as coefficients, they are taken as estimated.
+        Conditional on the data for known and wanted levels, otherwise that between levels. Smooth
+        curves common to all rows have none: like coefficients, they are taken as estimated.
         """
         rows, grouped = self.rows.rows_of_wanted, tuple(not each for each in self.rows.is_whole)
         return np.maximum(effect_variances(self.fitted.working, rows, grouped), 0.0)
 
     def means(self, *, averages: bool) -> FloatArray:
-        """Return the mean responses, (n,), averaged over what is not known of effects or not."""
+        """Return the mean responses, (n,), averaged over uncertain random effects or not."""
         family = self.fitted.fit.mean_family
         if averages:
             return family.integrated_mean(self.center, self.variance)
         return family.mean(self.center)
 
     def half_width(self, level: float) -> FloatArray:
-        """Return half the width of intervals of the linear predictor, (n,), NaN where it is."""
+        """Return half widths of intervals of the linear predictor, (n,), NaN where it is NaN."""
         fitted = self.fitted
         half = predictor_errors(fitted.fit, fitted.working, self.rows.rows).half_widths(level)
         return np.asarray(np.where(np.isnan(self.center), np.nan, half))
@@ -87,9 +87,9 @@ class KnownPredictor:
         return np.column_stack([family.mean(self.center - half), family.mean(self.center + half)])
 
     def observation_limits(self, level: float, sizes: FloatArray | None) -> FloatArray:
-        """Return intervals of observations, (n, 2), of numbers of trials or exposures (n,).
+        """Return prediction intervals, (n, 2), given numbers of trials or exposures, (n,).
 
-        Raises ValueError for shares without numbers of trials.
+        Raises ValueError for proportions without numbers of trials.
         """
         fit = self.fitted.fit
         if sizes is None and fit.mean_family.counts_trials:
@@ -101,7 +101,7 @@ class KnownPredictor:
         return observation_limits(fit.mean_family, fit.phi, self.center, half, level, sizes)
 
     def deviation(self, *, averages: bool) -> FloatArray:
-        """Return the standard errors of the mean, (n,), averaged over effects not wanted or not."""
+        """Return standard errors of the mean, (n,), averaged over excluded effects or not."""
         fit, working, wanted = self.fitted.fit, self.fitted.working, self.rows.wanted
         rows, family = self.rows.rows_of_wanted, fit.mean_family
         if not averages:
@@ -117,7 +117,7 @@ class KnownPredictor:
 
 
 class GeneralizedPredictions(BaseGeneralized):
-    """What a fitted generalized linear mixed model says of the responses of new rows."""
+    """Predictions of a fitted generalized linear mixed model."""
 
     __metadata_request__predict: ClassVar = {"groups": True, "interval": True}
 
@@ -335,7 +335,7 @@ def observation_limits(
     level: float,
     sizes: FloatArray | None = None,  # (n,), trials or exposures
 ) -> FloatArray:
-    """Return intervals of observations, (n, 2), by mixtures over what the intervals are of."""
+    """Return prediction intervals, (n, 2), from mixtures over intervals of the linear predictor."""
     deviation = half / stats.norm.ppf((1.0 + level) / 2.0)
     mixture = Mixture(family, phi, center, deviation, sizes)
     tails = ((1.0 - level) / 2.0, (1.0 + level) / 2.0)

@@ -1,4 +1,4 @@
-"""From a table to all that a fit of a generalized linear mixed model has found."""
+"""Fitting a generalized linear mixed model to a table, and its fitted state."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _LARGE_SHIFT = 0.5  # standard errors: from there on an approximation moves what
 @stored
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GeneralizedState(MixedState):
-    """All that a fit of a generalized linear mixed model has found."""
+    """Everything that a fit of a generalized linear mixed model has found."""
 
     fit: GeneralizedFit
     classes: NDArray[Any] | None = None  # (2,), of a classifier
@@ -53,7 +53,7 @@ class GeneralizedState(MixedState):
 
     @classmethod
     def of_table(cls, model: Any, data: TrainingData, family: Family) -> Self:
-        """Fit to a table as an estimator asks for; warns where what is found is in doubt."""
+        """Fit to a table as an estimator specifies; warns about doubtful results."""
         related = of_columns(model, data.terms)
         design, columns, codes = data.learn(model, data.terms, related)
         offset = with_exposure(design.offset(data.source), data.exposure)
@@ -64,7 +64,7 @@ class GeneralizedState(MixedState):
 
     @classmethod
     def of_fit(cls, model: Any, data: TrainingData, design: Design, fit: GeneralizedFit) -> Self:
-        """Put together what a fit to a table has found; warns where it is in doubt."""
+        """Assemble the state of a fit to a table; warns about doubtful results."""
         sizes = fit.family.sizes(data.y, data.weights)
         has_sizes = data.classes is None and sizes is not None and bool((sizes != 1.0).any())
         known = data.known(model, design)
@@ -74,7 +74,7 @@ class GeneralizedState(MixedState):
         return found
 
     def with_effects_of(self, rows: Rows, offset: FloatArray | None) -> Self:
-        """Take the random effects from the rows so far and further ones, and keep the fit."""
+        """Update the random effects with further rows, and keep the fit."""
         further = with_further_rows(self.fit, self.working, rows, offset)
         design = self.design.with_levels(further.products.levels)
         return replace(self, further=further, design=design)
@@ -93,12 +93,12 @@ class GeneralizedState(MixedState):
 
     @property
     def has_further_rows(self) -> bool:
-        """Whether random effects are those of more rows than the fit's."""
+        """Whether the random effects use more rows than the fit."""
         return self.further is not None
 
     @property
     def posterior(self) -> Posterior:
-        """All rows so far at the estimates: what predictions and their errors are made of."""
+        """All rows so far at the estimates, from which predictions are computed."""
         return self.fit.posterior_of(self.working)
 
     def conditional_covariance(self, position: int) -> FloatArray:
@@ -106,7 +106,7 @@ class GeneralizedState(MixedState):
         return self.working.conditional_covariance(position)
 
     def record(self) -> dict[str, Any]:
-        """Return all of it as a record, with the errors of the estimates, which need the rows."""
+        """Return the state as a record, with the standard errors, which need the rows."""
         return {**super().record(), "covariance": write(self.fit.scaled_parameter_covariance)}
 
     @classmethod
@@ -117,7 +117,7 @@ class GeneralizedState(MixedState):
 
     @cached_property
     def estimates(self) -> MixedEstimates:
-        """The numbers."""
+        """Estimates as plain numbers."""
         fit = self.fit
         return MixedEstimates(
             beta=fit.beta,
@@ -130,17 +130,17 @@ class GeneralizedState(MixedState):
 
     @property
     def dispersion(self) -> float:
-        """The dispersion as it is usually stated, 1 of a family without one."""
+        """Dispersion in its usual parametrisation, 1 for a family without one."""
         return self.fit.family.dispersion(self.fit.phi)
 
     @property
     def separated(self) -> list[str]:
-        """Names of the fixed columns whose coefficients are infinite."""
+        """Names of the fixed-effect columns with infinite coefficients."""
         return [self.design.fixed_names[place] for place in self.fit.separated]
 
     @property
     def approximation_shift(self) -> float | None:
-        """By how many standard errors quadrature would move what it moves most."""
+        """Largest shift of an estimate by quadrature, in standard errors."""
         shift = self.fit.approximation_shift
         known = np.empty(0) if shift is None else np.abs(shift[np.isfinite(shift)])
         return float(known.max()) if len(known) else None
@@ -149,7 +149,7 @@ class GeneralizedState(MixedState):
 def fit_generalized(
     model: Any, design: Design, rows: Rows, family: Family, offset: FloatArray | None
 ) -> GeneralizedFit:
-    """Fit to rows of a design, with an offset, (n,), as an estimator asks for."""
+    """Fit to rows of a design, with an offset, (n,), as an estimator specifies."""
     spec = ModelSpec(design.fixed, design.terms, "ml", "frequency")
     if model._penalised_by is not None:
         spec = with_penalties(spec, design.layout.columns, rows.indexes, model._penalised_by)
@@ -165,7 +165,7 @@ def fit_generalized(
 
 
 class GeneralizedAttributes(MixedAttributes):
-    """The public attributes of a fitted generalized linear mixed model."""
+    """Public attributes of a fitted generalized linear mixed model."""
 
     fit_ = FittedAttribute[GeneralizedFit]()
     deviance_ = FittedAttribute[float]("fit.deviance")
@@ -175,9 +175,9 @@ class GeneralizedAttributes(MixedAttributes):
 
 
 def _warn_of_fractions(family: Family, y: FloatArray, weights: FloatArray | None) -> None:
-    """Warn of responses, (n,), that are no whole numbers of events, as their family has them.
+    """Warn about responses, (n,), that are not whole numbers of events.
 
-    Weights of shares that are not whole are trials by something else, as weights of `glmer`.
+    Fractional weights of proportions are not numbers of trials but prior weights, as in `glmer`.
     """
     sizes = family.sizes(y, weights)
     if np.array_equal(y, np.round(y)):
@@ -210,11 +210,11 @@ def warn_about_generalized(
     fitted: GeneralizedState,
     by_position: Sequence[str] = (),  # grouping columns of an array, perhaps not those meant
 ) -> None:
-    """Warn where an estimate is infinite, a convention, or next to a better one.
+    """Warn about estimates that are infinite, set by convention or poorly approximated.
 
-    ConvergenceWarning: columns separate the responses, or the search has not arrived.
-    UnidentifiedWarning: a variance has no maximum, or little tells it. ApproximationWarning:
-    quadrature would move an estimate by much.
+    ConvergenceWarning: columns separate the responses, or the search did not converge.
+    UnidentifiedWarning: a variance has no maximum or is hardly identified. ApproximationWarning:
+    quadrature would shift an estimate considerably.
     """
     fit = fitted.fit
     factors = [fit.products.factors[factor].index.name for factor in fit.spec.used_factors]

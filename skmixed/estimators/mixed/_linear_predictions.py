@@ -1,4 +1,4 @@
-"""The predictions of linear mixed models, and how sure they are."""
+"""Predictions of linear mixed models, with their uncertainty."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from skmixed.inference.parameter_values import ParameterValues
 
 
 class LinearPredictions(FittedEstimator[LinearState]):
-    """What a fitted linear mixed model says of new rows."""
+    """Predictions of a fitted linear mixed model."""
 
     handle_unknown: UnknownLevels
     weighting: Weighting
@@ -165,7 +165,7 @@ class LinearPredictions(FittedEstimator[LinearState]):
     def _forecast(
         self, fitted: LinearState, X: Any, groups: Any, *, return_std: bool
     ) -> FloatArray | tuple[FloatArray, FloatArray]:
-        """Return predictions that go on from the last residuals, as `predict`."""
+        """Return predictions that carry over the last residuals, as `predict`."""
         check_residual(fitted.fit)
         rows, following = self._following(fitted, X, groups, serial=True, noise=False)
         means = rows.means(self.handle_unknown) + following.added_by(fitted.posterior, fitted.fit)
@@ -312,7 +312,7 @@ class LinearPredictions(FittedEstimator[LinearState]):
     def _means_and_half_widths(
         self, X: Any, groups: Any, level: float, *, observation: bool, serial: bool
     ) -> tuple[FloatArray, FloatArray]:
-        """Return predictions and half the widths of their intervals, (n,) each."""
+        """Return predictions and half widths of their intervals, (n,) each."""
         check_probability(level)
         fitted = self._state()
         check_residual(fitted.fit)
@@ -421,7 +421,7 @@ class LinearPredictions(FittedEstimator[LinearState]):
         )
 
     def _precisions(self, sample_weight: Any, n_rows: int) -> FloatArray | None:
-        """Read the weights of rows to be drawn, (n,)."""
+        """Read the weights of rows to simulate, (n,)."""
         weights = read_weights(sample_weight, n_rows)
         if weights is None:
             return None
@@ -441,7 +441,7 @@ class LinearPredictions(FittedEstimator[LinearState]):
 def half_widths(
     fitted: LinearState, rows: PredictionRows, level: float, *, observation: bool
 ) -> FloatArray:
-    """Return half the widths of intervals by quantiles of t, (n,)."""
+    """Return half widths of intervals from quantiles of t, (n,)."""
     errors = PredictionErrors.of(fitted.fit, fitted.posterior, rows.rows, observation=observation)
     return errors.half_widths(level)
 
@@ -454,7 +454,7 @@ def _bootstrap_quantiles(
     n_samples: int,
     generator: np.random.Generator,
 ) -> FloatArray:
-    """Return the quantiles at `tails` of the bootstrap's standardised errors, (2, n)."""
+    """Return quantiles at `tails` of the bootstrap's standardised prediction errors, (2, n)."""
     if fitted.posterior is not fitted.fit:
         raise ValueError(
             "method='bootstrap' refits the model to its training data, to which update_groups "

@@ -1,4 +1,4 @@
-"""From a table to all that a fit of a linear mixed model has found, its names and attributes."""
+"""Fitting a linear mixed model to a table, and its fitted state."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ Sums = CrossProducts | ResidualTables
 @stored
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LinearState(MixedState):
-    """All that a fit of a linear mixed model has found."""
+    """Everything that a fit of a linear mixed model has found."""
 
     fit: Fit
     posterior: Fit | Posterior  # the fit, or what `update_groups` has made of it
@@ -68,7 +68,7 @@ class LinearState(MixedState):
 
     @classmethod
     def of_table(cls, model: Any, data: TrainingData, **more: Any) -> Self:
-        """Fit to a table as an estimator asks for; `more` are fields of a kind of this state."""
+        """Fit to a table as an estimator specifies; `more` are fields of a subclass."""
         design, rows = learn_rows(model, data, data.terms)
         sums, ends = sums_of(design, rows, residual_rows_of(design, data.source))
         del rows  # as large as the table, in whose room the search goes on
@@ -87,20 +87,20 @@ class LinearState(MixedState):
         near: ResidualFit | None = None,  # a fit of a residual structure to like rows
         **more: Any,
     ) -> Self:
-        """Fit to sums as an estimator asks for."""
+        """Fit to sums as an estimator specifies."""
         search, asked = asked_fit(model, design, sums, weights, data.unnamed_groups, near)
         return cls.of(model, data, design, search(*asked), **more)
 
     @classmethod
     def of(cls, model: Any, data: TrainingData, design: Design, fit: Fit, **more: Any) -> Self:
-        """Put together what a fit to a table has found; warns where it is in doubt."""
+        """Assemble the state of a fit to a table; warns about doubtful results."""
         warn_about(fit, data.unnamed_groups)
         if fit.spec.relations:
             design = design.with_levels(fit.products.levels)
         return cls(fit=fit, posterior=fit, **data.known(model, design), **more)
 
     def with_rows(self, model: Any, rows: Rows, residual: ResidualRows | None) -> Self:
-        """Fit to the rows so far and further ones; warns where what is found is in doubt."""
+        """Fit to all rows so far and further ones; warns about doubtful results."""
         unnamed = () if self.feature_names_in is not None else self.columns.groups
         sums, ends = sums_of(self.design, rows, residual)
         so_far: Any = self.posterior.products
@@ -118,7 +118,7 @@ class LinearState(MixedState):
         return replace(self, fit=fit, posterior=fit, design=design, ends=ends, mean_offset=None)
 
     def with_effects_of(self, rows: Rows) -> Self:
-        """Take the random effects from the rows so far and further ones, and keep the fit."""
+        """Update the random effects with further rows, and keep the fit."""
         products = self.posterior.products + CrossProducts.of(self.design.layout, rows)
         posterior = Posterior.of(self.fit, products)
         design = self.design.with_levels(posterior.products.levels)
@@ -134,7 +134,7 @@ class LinearState(MixedState):
 
     @cached_property
     def estimates(self) -> LinearEstimates:
-        """The numbers."""
+        """Estimates as plain numbers."""
         fit = self.fit
         return LinearEstimates(
             beta=fit.beta,
@@ -148,7 +148,7 @@ class LinearState(MixedState):
 
     @property
     def has_further_rows(self) -> bool:
-        """Whether random effects are those of more rows than the fit's."""
+        """Whether the random effects use more rows than the fit."""
         return self.posterior is not self.fit
 
     def conditional_covariance(self, position: int) -> FloatArray:
@@ -168,7 +168,7 @@ class LinearState(MixedState):
 
 
 class LinearAttributes(NoiseAttributes):
-    """The public attributes of a fitted linear mixed model."""
+    """Public attributes of a fitted linear mixed model."""
 
     fit_ = FittedAttribute[Fit]()
     residual_variance_ = FittedAttribute[float]("estimates.residual_variance")
@@ -178,7 +178,7 @@ class LinearAttributes(NoiseAttributes):
 
 
 def learn_rows(model: Any, data: TrainingData, terms: Sequence[RandomTerm]) -> tuple[Design, Rows]:
-    """Learn a design, and make the rows that are summed under it, the response less any offset."""
+    """Learn a design, and return the rows to sum under it, with any offset subtracted."""
     of_columns = of_members(model, terms) if getattr(model, "relationship", None) else {}
     design, columns, codes = data.learn(model, terms, of_columns)
     offset = design.offset(data.source)
@@ -188,14 +188,14 @@ def learn_rows(model: Any, data: TrainingData, terms: Sequence[RandomTerm]) -> t
 
 
 def residual_rows_of(design: Design, source: Source) -> ResidualRows | None:
-    """Return what the residual structure of a design, if it has one, knows of the rows."""
+    """Return what the residual structure of a design, if any, needs of the rows."""
     return None if design.residual is None else design.residual.rows(source.residual)
 
 
 def sums_of(
     design: Design, rows: Rows, residual: ResidualRows | None
 ) -> tuple[Sums, SeriesEnds | None]:
-    """Return the sums over rows, and the last rows of series where they tell of those to come."""
+    """Return the sums over rows, and the last rows of series where forecasts need them."""
     if design.residual is None or residual is None:
         return CrossProducts.of(design.layout, rows), None
     structure, rows = design.residual.structure, _of_weights_that_differ(rows)
@@ -206,7 +206,7 @@ def sums_of(
 def summed_rows(
     design: Design, rows: Rows, residual: ResidualRows | None
 ) -> SummedRows | SummedSeries:
-    """Return rows beside their sums, to take parts of them out again."""
+    """Return rows along with their sums, from which parts can be subtracted."""
     if design.residual is None or residual is None:
         return SummedRows.of(design.layout, rows)
     rows, structure = _of_weights_that_differ(rows), design.residual.structure
@@ -221,7 +221,7 @@ def _of_weights_that_differ(rows: Rows) -> Rows:
 
 
 def products_of(sums: Sums) -> CrossProducts:
-    """Return the cross-products of the rows as if their residuals were alike."""
+    """Return the cross-products of the rows as if residuals had equal variance."""
     return sums.base if isinstance(sums, ResidualTables) else sums
 
 
@@ -233,9 +233,9 @@ def asked_fit(
     by_position: Sequence[str],
     near: ResidualFit | None = None,
 ) -> tuple[Callable[..., Fit], tuple[Any, ...]]:
-    """Return the fit to sums that an estimator asks for, as a function and its arguments.
+    """Return the fit to sums that an estimator specifies, as a function and its arguments.
 
-    What is given are the arguments of `checked_spec`, and a fit to like rows for `fit_tables`.
+    The arguments here are those of `checked_spec`, and a fit to similar rows for `fit_tables`.
     """
     products = products_of(sums)
     spec = checked_spec(model, design, products, weights, by_position)
@@ -249,7 +249,7 @@ def asked_fit(
 
 
 def search_of(model: Any, products: CrossProducts, spec: ModelSpec) -> tuple[Solver, str]:
-    """Return the search that the parameters of an estimator ask for, and why, if it was chosen."""
+    """Return the solver that the parameters of an estimator select, and why, if it was chosen."""
     callback = print_iteration if model.verbose else None
     if spec.is_penalised:
         check_search_of_prior(model.solver)
@@ -277,7 +277,7 @@ def checked_spec(
     weights: FloatArray | None,
     by_position: Sequence[str],
 ) -> ModelSpec:
-    """Return the model that an estimator asks for; warns about `weights`, (n,), and few rows.
+    """Return the model that an estimator specifies; warns about `weights`, (n,), and few rows.
 
     `by_position` are the grouping columns of an array.
     """

@@ -1,4 +1,4 @@
-"""What the estimators of mixed models have in common: parameters, tags, and metadata requests."""
+"""Shared parameters, tags and metadata requests of the estimators of mixed models."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ PENALISING = [StrOptions(set(PENALTY_NAMES)), Wishart, ScaleDistribution, Prior,
 
 
 class MixedEstimator(FittedEstimator[State]):
-    """An estimator whose columns and groups are declared as those of `MixedLinearRegressor`."""
+    """Estimator whose columns and groups are declared as in `MixedLinearRegressor`."""
 
     random: Any
     fixed: str | None
@@ -152,7 +152,7 @@ class MixedEstimator(FittedEstimator[State]):
             )
 
     def _observed_rows(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> ObservedRows:
-        """Read rows with their responses, those of the fit or others."""
+        """Read rows with their responses, training data or others."""
         return ObservedRows.of(self, *self._with_response(X, y, sample_weight, groups))
 
     def _complete_rows(
@@ -163,7 +163,7 @@ class MixedEstimator(FittedEstimator[State]):
         groups: Any,
         missing: MissingRows | None,
     ) -> CompleteRows | None:
-        """Find the rows with all that a fit takes; None where missing values are an error."""
+        """Find the complete rows; None where missing values are an error."""
         fitted = self._state()
         if not leaves_gaps(fitted, missing):
             return None
@@ -180,7 +180,7 @@ class MixedEstimator(FittedEstimator[State]):
         fixed: bool,
         missing: MissingRows | None,
     ) -> FloatArray:
-        """Return X beta + Z b of the effects that are wanted, or Z b alone, (n,)."""
+        """Return X beta + Z b with the selected random effects, or Z b alone, (n,)."""
         fitted = self._state()
         if leaves_gaps(fitted, missing):
             complete = CompleteRows.to_predict(fitted, X, groups, random)
@@ -196,12 +196,12 @@ class MixedEstimator(FittedEstimator[State]):
         return means if exposure is None else means + np.log(exposure)
 
     def _columns_of(self, X: Any, groups: Any, random: str) -> PredictionRows:
-        """Read rows, those of the fit or others, with the columns of "all" effects or "none"."""
+        """Read rows, training data or others, with "all" or "none" of the random effects."""
         rows: PredictionRows = self._state().predictor.read(self, X, groups, random)[1]
         return rows
 
     def _fitted_means(self, X: Any, groups: Any) -> FloatArray:
-        """Return the means of responses at the modes of the random effects, (n,)."""
+        """Return mean responses at the conditional modes, (n,)."""
         return self._linear_predictor(X, groups, "all", fixed=True, missing="raise")
 
     def _check_formulas(self, fitted: State) -> None:

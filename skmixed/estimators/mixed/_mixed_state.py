@@ -1,4 +1,4 @@
-"""What fits of all mixed models have found, and the names, labels and attributes of it."""
+"""Shared fitted state of all mixed models, with names, labels and attributes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SHOWN_COLUMNS = 10  # of a formula: more would not fit on a line, so they are o
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MixedState:
-    """All that a fit of a mixed model has found; the rest is computed when asked for."""
+    """Everything that a fit of a mixed model has found; the rest is computed on demand."""
 
     fit: Any  # `Fit` or `GeneralizedFit`
     design: Design
@@ -49,9 +49,9 @@ class MixedState:
     _bare: ClassVar[Mapping[str, str]] = {"design": "Design", "columns": "Columns"}
 
     def record(self) -> dict[str, Any]:
-        """Return all of it as a record, with the estimates: predictions stay the same to the bit.
+        """Return the state as a record, with the estimates: predictions stay the same to the bit.
 
-        No copy has to evaluate the model to tell them.
+        No copy has to evaluate the model again.
         """
         held = {name: write(value) for name, value in self._held().items()}
         return {**held, **{name: held[name]["value"] for name in self._bare}}
@@ -63,7 +63,7 @@ class MixedState:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
-        """Return the state of a record. Raises ValueError for text that no formula may hold."""
+        """Return the state of a record; ValueError for text that formulas may not contain."""
         typed = {name: {"type": part, "value": record[name]} for name, part in cls._bare.items()}
         held = {name: read(value) for name, value in {**record, **typed}.items()}
         estimates = held.pop("estimates")
@@ -79,7 +79,7 @@ class MixedState:
 
     @cached_property
     def estimates(self) -> MixedEstimates:
-        """The numbers."""
+        """Estimates as plain numbers."""
         raise NotImplementedError
 
     @property
@@ -99,7 +99,7 @@ class MixedState:
 
     @property
     def predictor(self) -> Predictor:
-        """What predictions need."""
+        """What predictions require."""
         return Predictor(
             self.design,
             self.fit.spec,
@@ -116,7 +116,7 @@ class MixedState:
 
     @property
     def coef(self) -> FloatArray:
-        """Fixed coefficients without the intercept, (n_fixed,)."""
+        """Fixed-effect coefficients without the intercept, (n_fixed,)."""
         return self.estimates.beta[int(self.design.has_intercept) :].copy()
 
     @property
@@ -126,7 +126,7 @@ class MixedState:
 
     @property
     def fixed_effects(self) -> pd.Series[float]:
-        """Fixed coefficients by name, NaN where a column depends on those before it."""
+        """Fixed-effect coefficients by name, NaN for linearly dependent columns."""
         values = self.estimates.beta.copy()
         if self.estimates.rank < len(values):
             values[np.setdiff1d(np.arange(len(values)), self.fit.kept)] = np.nan
@@ -134,7 +134,7 @@ class MixedState:
 
     @property
     def coef_covariance(self) -> pd.DataFrame:
-        """Covariance matrix of the fixed coefficients, the intercept first if there is one."""
+        """Covariance matrix of the fixed-effect estimates, the intercept first."""
         names = self.design.fixed_names
         return pd.DataFrame(self.fit.beta_covariance, index=names, columns=names)
 
@@ -149,7 +149,7 @@ class MixedState:
 
     @property
     def residual_deviations(self) -> pd.Series[float] | None:
-        """Residual standard deviations of the classes of rows that differ in them."""
+        """Residual standard deviations of strata or visits."""
         fit = residual_fit_of(self.fit)
         if fit is None:
             return None
@@ -164,14 +164,14 @@ class MixedState:
 
     @property
     def n_groups(self) -> dict[str, int]:
-        """Number of levels of every factor that has a term."""
+        """Number of levels of each factor that has a term."""
         known, factors = self.predictor.n_groups, self.design.grouping.factors
         names = [factors[factor].index.name for factor in factors_of(self.fit.ordered_terms)]
         return {name: known[name] for name in names if name in known}
 
     @property
     def random_covariance(self) -> dict[str, pd.DataFrame]:
-        """Covariance matrix of the random effects of every factor."""
+        """Covariance matrix of the random effects of each factor."""
         return {
             each.name: each.square(self.fit.covariances[position])
             for position, each in self.random_labels.items()
@@ -179,7 +179,7 @@ class MixedState:
 
     @property
     def random_effects(self) -> dict[str, pd.DataFrame]:
-        """BLUPs of every factor."""
+        """BLUPs of each factor."""
         effects = self.estimates.effects
         return {
             each.name: each.of_levels(effects[position])
@@ -188,7 +188,7 @@ class MixedState:
 
     @property
     def random_effects_covariance(self) -> dict[str, FloatArray]:
-        """Conditional covariance of the random effects of every factor."""
+        """Conditional covariance of the random effects of each factor."""
         return {
             each.name: each.both_ways(self.conditional_covariance(position))
             for position, each in self.random_labels.items()
@@ -210,7 +210,7 @@ class MixedState:
 
 
 class MixedAttributes:
-    """The public attributes of a fitted mixed model."""
+    """Public attributes of a fitted mixed model."""
 
     fit_ = FittedAttribute[Any]()
     design_ = FittedAttribute[Design]()
@@ -236,7 +236,7 @@ class MixedAttributes:
 
 
 class NoiseAttributes(MixedAttributes):
-    """The public attributes of a fitted mixed model of normal responses."""
+    """Public attributes of a fitted mixed model with a residual variance."""
 
     residual_parameters_ = FittedAttribute["pd.Series[float]"](optional=True)
     residual_deviations_ = FittedAttribute["pd.Series[float]"](optional=True)

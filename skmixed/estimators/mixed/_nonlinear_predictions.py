@@ -1,4 +1,4 @@
-"""The predictions of nonlinear mixed models, and how sure they are."""
+"""Predictions of nonlinear mixed models, with their uncertainty."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class KnownCurve:
 
     @property
     def center(self) -> FloatArray:
-        """Parameters at the modes of known levels that are wanted, (P, n)."""
+        """Parameters at the modes of known and wanted levels, (P, n)."""
         found, varying, place = self.population.copy(), self.fitted.made_of.varying, 0
         spec, effects = self.fitted.fit.spec, self.fitted.estimates.effects
         for factor, own, keep in zip(spec.used_factors, effects, self.rows.wanted, strict=True):
@@ -87,7 +87,7 @@ class KnownCurve:
         return found
 
     def values(self, *, averages: bool) -> FloatArray:
-        """Return the curve, (n,), averaged over what is not known of random effects or not."""
+        """Return the curve, (n,), averaged over uncertain random effects or not."""
         if not averages or not self.fitted.fit.spec.terms:
             found = self.fitted.recipe.curve.value(self.center, self.inputs)
         else:
@@ -95,14 +95,14 @@ class KnownCurve:
         return found + self.missing
 
     def deviations(self) -> FloatArray:
-        """Return the deviations of the curve, (n,), all parameters being estimates."""
+        """Return standard errors of the curve, (n,), with all parameters estimated."""
         every = np.arange(len(self.population))
         return self._uncertain(every, with_errors=True).moments()[1] + self.missing
 
     def noise(self, handle_unknown: str) -> FloatArray:
-        """Return the standard deviations of the noise of rows, (n,).
+        """Return residual standard deviations of rows, (n,).
 
-        Raises ValueError for strata and visits that say nothing of it, unless these are "nan".
+        Raises ValueError for unknown strata and visits, unless these are "nan".
         """
         fit, design = self.fitted.fit, self.fitted.design.residual
         near, sigma = residual_fit_of(fit), np.sqrt(fit.sigma2)
@@ -117,7 +117,7 @@ class KnownCurve:
         return np.asarray(sigma * near.structure.deviations(near.phi, rows))
 
     def drawn_noise(self, values: FloatArray, generator: np.random.Generator) -> FloatArray:
-        """Draw the noise of rows whose curves have some values, (n, n_samples)."""
+        """Simulate the noise of rows, given the values of their curves, (n, n_samples)."""
         fit, design = self.fitted.fit, self.fitted.design.residual
         white, near = generator.standard_normal(values.shape), residual_fit_of(fit)
         if near is not None and design is not None:
@@ -139,9 +139,10 @@ class KnownCurve:
         return uncertain.quantiles((tail, 1.0 - tail), sigma) + self.missing[:, None]
 
     def _uncertain(self, which: IntArray, *, with_errors: bool) -> UncertainCurve:
-        """Return the curve at uncertain parameters, the errors of coefficients among them or not.
+        """Return the curve at uncertain parameters, with or without errors of the coefficients.
 
-        The others are held at their centers. Covariances come from variances of sums of two.
+        The other parameters are held at their centres. Covariances come from variances of sums of
+        two.
         """
         which = np.unique(which)
         found = np.zeros((len(self.inputs), len(which), len(which)))
@@ -167,7 +168,7 @@ class KnownCurve:
 
 
 class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[NonlinearState]):
-    """What a fitted nonlinear mixed model says of the responses of new rows."""
+    """Predictions of a fitted nonlinear mixed model."""
 
     _state_type: ClassVar[type[NonlinearState]] = NonlinearState
 
@@ -288,14 +289,14 @@ class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[N
         return (means, known.deviations()) if return_std else means
 
     def _linear_predictor(self, *arguments: Any, **settings: Any) -> FloatArray:
-        """Raise TypeError: parameters are what is linear."""
+        """Raise TypeError: only the parameters are linear."""
         raise TypeError(
             f"a {type(self).__name__} has curves instead of a linear predictor: use "
             "predict_parameters for the linear parts, or predict for the curves"
         )
 
     def _fitted_means(self, X: Any, groups: Any) -> FloatArray:
-        """Return the curves at the modes of the random effects, (n,)."""
+        """Return the curves at the conditional modes, (n,)."""
         return KnownCurve.read(self, self._state(), X, groups).values(averages=False)
 
     def predict_interval(
@@ -505,7 +506,7 @@ def _sizes(values: FloatArray) -> FloatArray:
 def _drawn_parameters(
     known: KnownCurve, n_samples: int, random: str, generator: np.random.Generator
 ) -> FloatArray:
-    """Draw the parameters of rows, (P, n, n_samples). Raises ValueError if labels are missing."""
+    """Simulate the parameters of rows, (P, n, n_samples); ValueError if labels are missing."""
     fit, source, rows = known.fitted.fit, known.source, known.rows
     drawn = np.repeat(known.population[:, :, None], n_samples, axis=2)
     effects = [

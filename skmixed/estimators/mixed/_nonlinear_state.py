@@ -1,4 +1,4 @@
-"""From a table to all that a fit of a nonlinear mixed model has found."""
+"""Fitting a nonlinear mixed model to a table, and its fitted state."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from skmixed.exceptions import UnidentifiedWarning, warn
 @stored
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NonlinearState(MixedState):
-    """All that a fit of a nonlinear mixed model has found."""
+    """Everything that a fit of a nonlinear mixed model has found."""
 
     fit: NonlinearFit
     recipe: CurveRecipe
@@ -57,7 +57,7 @@ class NonlinearState(MixedState):
 
     @classmethod
     def of_table(cls, model: Any, data: CurveData) -> Self:
-        """Fit to a table as an estimator asks for; warns where what is found is in doubt."""
+        """Fit to a table as an estimator specifies; warns about doubtful results."""
         recipe, source = data.recipe, data.source
         parts = CurveParameters.learn(source, recipe.names, data.fixed, data.terms, data.context)
         design, codes = parts.linear(source, data.terms, model.covariance, data.residual)
@@ -95,7 +95,7 @@ class NonlinearState(MixedState):
         )
 
     def rows_once_more(self, model: Any, data: CurveData) -> CurveRows:
-        """Return the rows of the fit, read once more; raises ValueError for unknown levels."""
+        """Return the training data, read again; raises ValueError for unknown levels."""
         source, made = data.source, self.parts.columns(data.source)
         codes = self.design.grouping.codes(source.groups, source.n_rows)
         for own, factor in zip(codes, self.design.grouping.factors, strict=True):
@@ -106,7 +106,7 @@ class NonlinearState(MixedState):
 
     @cached_property
     def estimates(self) -> LinearEstimates:
-        """The numbers."""
+        """Estimates as plain numbers."""
         fit = self.fit
         return LinearEstimates(
             beta=fit.beta,
@@ -151,7 +151,7 @@ class NonlinearState(MixedState):
 
 
 class NonlinearAttributes(NoiseAttributes):
-    """The public attributes of a fitted nonlinear mixed model."""
+    """Public attributes of a fitted nonlinear mixed model."""
 
     fit_ = FittedAttribute[NonlinearFit]()
     residual_variance_ = FittedAttribute[float]("estimates.residual_variance")
@@ -199,7 +199,7 @@ def _check_size(data: CurveData, spec: ModelSpec) -> None:
 
 
 def _start(model: Any, data: CurveData, parts: CurveParameters) -> list[FloatArray]:
-    """Return where every parameter starts, (1,) or one value a coefficient."""
+    """Return the starting value of every parameter, (1,) or one value per coefficient."""
     names, recipe = parts.names, data.recipe
     sizes = [1 if design is None else len(design.fixed) for design in parts.designs]
     given = start_values(model.start, names, sizes)
@@ -256,7 +256,7 @@ def _fitted(model: Any, rows: CurveRows, beta: FloatArray) -> NonlinearFit:
 
 
 def _check_rows_of_levels(fit: NonlinearFit) -> None:
-    """Warn where most levels of a factor have no more rows than parameters that vary over it."""
+    """Warn if most levels of a factor have no more rows than random effects."""
     for factor in fit.spec.used_factors:
         block, k = fit.products.factors[factor], len(fit.spec.factor_columns(factor))
         counts, index = block.counts, block.index
@@ -276,7 +276,7 @@ def _check_rows_of_levels(fit: NonlinearFit) -> None:
 
 
 def warn_about_nonlinear(fit: NonlinearFit, data: CurveData) -> None:
-    """Warn where the estimates are in doubt."""
+    """Warn about doubtful estimates."""
     check_effects(fit.products, fit.spec)
     _check_rows_of_levels(fit)
     warn_about_shared_columns(fit.products, fit.spec)

@@ -1,4 +1,4 @@
-"""What is said of a search while it goes on."""
+"""Progress reports of a search."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def print_iteration(line: Iteration) -> None:
 
 
 class LongSearchNotice:
-    """Log once, after a few seconds, how large a search of crossed factors is, and what is left."""
+    """Log once, after a few seconds, the size and duration of a search of crossed factors."""
 
     def __init__(self, size: str) -> None:
         self.size = size
@@ -34,7 +34,7 @@ class LongSearchNotice:
         self.is_said = False
 
     def __call__(self, line: Iteration) -> None:
-        """Look at the time."""
+        """Check the time."""
         self.n_evaluations += 1
         if self.is_said or line.seconds < _UNSAID_SECONDS:
             return

@@ -1,4 +1,4 @@
-"""The last row of every series, which tells of the residuals of rows that follow it."""
+"""The last row of every series, from which forecasts carry over residuals."""
 
 from __future__ import annotations
 

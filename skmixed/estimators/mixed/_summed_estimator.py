@@ -1,4 +1,4 @@
-"""What regressors have in common whose rows are sums, to which those of others can be added."""
+"""Shared methods of linear regressors, whose rows enter as sums that can be added."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Linear = TypeVar("Linear", bound=LinearState)
 
 
 class SummedEstimator(RegressorMixin, MixedEstimator[Linear]):
-    """A linear mixed model, however its parameters are found."""
+    """Linear mixed model, however its parameters are estimated."""
 
     _state_type: ClassVar[type[Any]] = LinearState
 
@@ -103,9 +103,9 @@ class SummedEstimator(RegressorMixin, MixedEstimator[Linear]):
         return float(r2_score(y, self.predict(X, groups), sample_weight=sample_weight))
 
     def _rows_of_fit(self, fitted: Linear, X: Any, y: Any, sample_weight: Any, groups: Any) -> Rows:
-        """Read the rows of the fit once more, each by itself, with the weights that V gives them.
+        """Read the training data again, row by row, with their weights under V.
 
-        Raises ValueError for rows of weight zero, and where rows depend on others of their series.
+        Raises ValueError for rows of weight 0, and if rows of a series are correlated.
         """
         rows, residual = self._series_of_fit(fitted, X, y, sample_weight, groups)
         if not isinstance(fitted.fit, ResidualFit) or residual is None:
@@ -123,7 +123,7 @@ class SummedEstimator(RegressorMixin, MixedEstimator[Linear]):
     def _series_of_fit(
         self, fitted: Linear, X: Any, y: Any, sample_weight: Any, groups: Any
     ) -> tuple[Rows, ResidualRows | None]:
-        """Read the rows of the fit once more, and what a residual structure knows of them."""
+        """Read the training data again, and what a residual structure needs of them."""
         check_residual(fitted.fit)
         rows, residual = read_batch(self, fitted, X, y, sample_weight, groups)
         if len(rows.columns) != _num_samples(X):
@@ -132,7 +132,7 @@ class SummedEstimator(RegressorMixin, MixedEstimator[Linear]):
 
 
 class GrowingEstimator(SummedEstimator[Linear]):
-    """One of these whose fit itself takes further rows."""
+    """Linear mixed model that can be fitted to further rows."""
 
     __metadata_request__partial_fit: ClassVar = {"groups": True}
 

@@ -1,5 +1,5 @@
-"""Other models than one that is fitted: updated, refitted, with terms less or more, searched anew.
+"""Changes of a fitted model: updates, refits, terms removed or added, other searches.
 
-They stand here and not in `skmixed.inference` since they fit models, of formulas and by estimators,
-of which that package knows nothing.
+They are here and not in `skmixed.inference` because they fit models, by formulas and estimators, of
+which that package is independent.
 """

@@ -1,4 +1,4 @@
-"""Likelihood-ratio tests whose null distribution is drawn from the smaller model."""
+"""Likelihood-ratio tests by simulation from the smaller model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two models of the same responses, drawn from the smaller one, and their likelihood ratios."""
+"""Pairs of nested models, simulation from the smaller one, and their likelihood ratios."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model of a fit for another response to the same rows."""
+"""Refitting a model to another response on the same rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One model searched in several ways, to see that they end at the same place."""
+"""Refits of a model by several searches, to check that they agree."""
 
 from __future__ import annotations
 

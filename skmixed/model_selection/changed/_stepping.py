@@ -1,4 +1,4 @@
-"""Terms taken out of a model, or into it, one after the other."""
+"""Stepwise selection of the terms of a model."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def step(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Stage:
-    """Where a search is: a fitted model, and what is left of it."""
+    """State of a search: a fitted model, and what remains of it."""
 
     model: MixedEstimator[Any]
     variant: Variant
@@ -231,17 +231,17 @@ class _Stage:
 
     @property
     def formula(self) -> str:
-        """The formula of what is left."""
+        """Formula of the remaining model."""
         parts = self.variant.parts(self.model)
         return formula_text(replace(parts, response=parts.response or "y"))
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing was taken out."""
+        """Whether no term has been removed."""
         return self.variant.fit is self.model._state().fit
 
     def fitted(self, rows: GivenRows) -> _Stage:
-        """Return the place with a model of its own; needs the rows."""
+        """Return the state with a fitted model of its own; requires the data."""
         if self.is_whole:
             return self
         parts = self.variant.parts(self.model)
@@ -251,7 +251,7 @@ class _Stage:
 
 @dataclass(slots=True, eq=False)
 class _Stepping:
-    """A search, and the tests that it has made."""
+    """A search, and the tests it has made."""
 
     rows: GivenRows
     direction: Direction
@@ -262,7 +262,7 @@ class _Stepping:
     fixed: list[pd.DataFrame] = field(default_factory=list)
 
     def random_part(self, place: _Stage, alpha: float) -> _Stage:
-        """Step until no random term goes or comes."""
+        """Step until no random-effects term is removed or added."""
         fit = place.variant.fit
         if fit.spec.terms or self.direction != "backward":
             first = row_frame({NONE: ratio_row(fit, None)}, RATIO_COLUMNS)
@@ -270,7 +270,7 @@ class _Stepping:
         return self._stepped(place, alpha, self.random, self._random_moves)
 
     def fixed_part(self, place: _Stage, alpha: float) -> _Stage:
-        """Step until no term of the fixed part goes or comes."""
+        """Step until no fixed-effect term is removed or added."""
         return self._stepped(place, alpha, self.fixed, self._fixed_moves)
 
     def _stepped(
@@ -345,7 +345,7 @@ class _Stepping:
         yield frame, "added", lambda name: _Stage.of(larger[name], self.rows)
 
     def steps(self, model: MixedEstimator[Any], end: _Stage) -> Steps:
-        """Put together what was found."""
+        """Assemble the result."""
         selected: Any = end.model
         if not end.is_whole:
             selected = end.fitted(self.rows).model if self.rows.are_there else None
@@ -366,7 +366,7 @@ _Moves = Callable[[_Stage], Iterator[_Move]]
 
 
 def _chosen(frame: pd.DataFrame, change: str, alpha: float, keep: Sequence[str]) -> str | None:
-    """Return the term that goes, having the largest p-value, or comes, having the smallest."""
+    """Return the term to remove, with the largest p-value, or to add, with the smallest."""
     p_values = frame["p_value"].drop(index=list(keep), errors="ignore").dropna()
     if not len(p_values):
         return None
@@ -377,7 +377,7 @@ def _chosen(frame: pd.DataFrame, change: str, alpha: float, keep: Sequence[str])
 
 
 def _stacked(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """Put tables under each other, how a term fared first."""
+    """Stack tables, with the columns on steps first."""
     tables = [each for each in tables if len(each)]
     if not tables:
         return pd.DataFrame(columns=["step", "change"])

@@ -1,4 +1,4 @@
-"""Tests of single terms: each left out of a model, or added to it."""
+"""Tests of single terms, by removing them from a model or adding them."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def drop1(
 
 
 def by_f(fit: MixedFit, test: str) -> bool:
-    """Tell whether terms are tested by F. Raises ValueError where that is not known."""
+    """Tell whether terms are tested by F. Raises ValueError for an unavailable test."""
     if test not in ("auto", "f", "lrt"):
         raise ValueError(f"test={test!r} is not one of 'auto', 'f' and 'lrt'")
     if test == "f" and not isinstance(fit, Fit):
@@ -137,12 +137,12 @@ def by_f(fit: MixedFit, test: str) -> bool:
 
 
 def f_note(fit: MixedFit, df: DfMethod) -> str:
-    """Say where degrees of freedom come from."""
+    """Return the note on the degrees of freedom."""
     return CoefficientTests.of(fit, df).note
 
 
 def _in_question(variant: Variant, scope: str | Sequence[str] | None) -> Sequence[str]:
-    """Return the terms to be left out. Raises ValueError for those that cannot be."""
+    """Return the terms to remove. Raises ValueError for those that cannot be removed."""
     droppable = variant.droppable
     if scope is None:
         return droppable
@@ -157,7 +157,7 @@ def _in_question(variant: Variant, scope: str | Sequence[str] | None) -> Sequenc
 
 
 def named_terms(variant: Variant, asked: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the names of terms that a user has spelled; raises ValueError if one is not there."""
+    """Return the names of terms as spelled by a user; ValueError if one is not in the model."""
     text = asked if isinstance(asked, str) else " + ".join(asked)
     known = {identity(operands): name for name, operands in variant.terms.items()}
     terms = fixed_terms_of(text.partition("~")[2] or text) if text else []
@@ -264,7 +264,7 @@ def add1(
 
 
 def check_kind(model: MixedEstimator[Any], use: str) -> None:
-    """Raise TypeError or ValueError for models whose likelihoods are not compared by terms."""
+    """Raise TypeError or ValueError for models whose terms cannot be compared by likelihood."""
     state = model._state()
     rowless = isinstance(state.fit, Fit) or not hasattr(model, "fit_")
     if rowless or isinstance(state.fit, NonlinearFit):
@@ -275,7 +275,7 @@ def check_kind(model: MixedEstimator[Any], use: str) -> None:
 def additions(
     model: MixedEstimator[Any], scope: str | Sequence[str]
 ) -> tuple[list[str], list[str]]:
-    """Return the terms of a scope that can be added next: of the fixed part, and random ones."""
+    """Return the terms of a scope that can be added next: fixed-effect and random-effects terms."""
     parts = parts_of(model)
     text = scope if isinstance(scope, str) else " + ".join([".", *scope])
     upper = updated_parts(parts, text)
@@ -292,7 +292,7 @@ Larger = dict[str, MixedEstimator[Any]]
 
 
 def larger_models(model: MixedEstimator[Any], terms: Sequence[str], rows: GivenRows) -> Larger:
-    """Fit a model with each of some terms. Raises ValueError where these leave out rows."""
+    """Fit a model with each of some terms added. Raises ValueError if these omit rows."""
     larger = {term: changed(model, f". ~ . + {term}", rows, {}) for term in terms}
     for term, each in larger.items():
         check_same_data([model._state().fit, each._state().fit], ["the model", f"that with {term}"])
@@ -300,7 +300,7 @@ def larger_models(model: MixedEstimator[Any], terms: Sequence[str], rows: GivenR
 
 
 def added_tests(model: MixedEstimator[Any], larger: Larger, df: DfMethod) -> pd.DataFrame:
-    """Test by F what each term adds to a model, (n_terms, 6)."""
+    """Test by F what each added term contributes, (n_terms, 6)."""
     known, rows = model._state().design.fixed_design.terms, {}
     for term, each in larger.items():
         design = each._state().design
@@ -311,14 +311,14 @@ def added_tests(model: MixedEstimator[Any], larger: Larger, df: DfMethod) -> pd.
 
 
 def added_ratios(model: MixedEstimator[Any], larger: Larger) -> pd.DataFrame:
-    """Test the same by likelihood ratios, by maximum likelihood; first is the model's row."""
+    """Test the same by likelihood ratios of ML fits; the model's row comes first."""
     before = model._state().fit.with_method("ml")
     fits = {term: each._state().fit.with_method("ml") for term, each in larger.items()}
     return _compared(before, fits)[list(RATIO_COLUMNS)]
 
 
 def random_additions(model: MixedEstimator[Any], larger: Larger) -> pd.DataFrame:
-    """Compare models with one random term more by the criterion of the model."""
+    """Compare models with one more random-effects term by the criterion of the model."""
     return _compared(model._state().fit, {term: e._state().fit for term, e in larger.items()})
 
 

@@ -1,4 +1,4 @@
-"""A fitted model with another formula, other rows or other parameters."""
+"""Refitting a model with another formula, other data or other parameters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _OF_THE_SEARCH = frozenset({"method", "solver", "max_iter", "tol", "n_jobs", "ve
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GivenRows:
-    """The rows of a model, as users give them."""
+    """Data of a model, as users pass them."""
 
     X: Any = None  # a data frame with the response, of a model by a whole formula
     y: Any = None
@@ -139,9 +139,9 @@ def update(
 
 
 def fitted_estimator(model: Any) -> MixedEstimator[Any]:
-    """Return a fitted estimator of a mixed model as what it is.
+    """Return a fitted estimator of a mixed model, typed as such.
 
-    Raises TypeError for anything else, NotFittedError for one not fitted yet.
+    Raises TypeError for anything else, NotFittedError if it is not fitted.
     """
     if not isinstance(model, MixedEstimator):
         raise TypeError(
@@ -153,7 +153,7 @@ def fitted_estimator(model: Any) -> MixedEstimator[Any]:
 
 
 def _parameters(model: MixedEstimator[Any], params: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters that change. Raises TypeError for those that are not there."""
+    """Return the parameters to change. Raises TypeError for unknown ones."""
     known = model.get_params(deep=False)
     changed = dict(params)
     if "reml" in changed and "reml" not in known and "method" in known:
@@ -177,7 +177,7 @@ def _parameters(model: MixedEstimator[Any], params: dict[str, Any]) -> dict[str,
 def _searched_again(
     model: MixedEstimator[Any], formula: str | None, params: dict[str, Any]
 ) -> MixedEstimator[Any]:
-    """Fit to the sums of a model, if nothing changes but the criterion and how it is searched."""
+    """Refit to the sums of a model, if only the criterion or the search changes."""
     state, fit = model._state(), model._state().fit
     is_summed = isinstance(fit, Fit) and not isinstance(fit, ResidualFit)
     if formula is not None or set(params) - _OF_THE_SEARCH or not is_summed or fit.spec.relations:
@@ -200,7 +200,7 @@ def _searched_again(
 
 
 def _check_weights(state: MixedState, rows: GivenRows) -> None:
-    """Raise ValueError for a weighted linear model without weights."""
+    """Raise ValueError for a weighted linear model that gets no weights."""
     fit = state.fit
     if rows.sample_weight is not None or not isinstance(fit, Fit):
         return
@@ -215,7 +215,7 @@ def _check_weights(state: MixedState, rows: GivenRows) -> None:
 def changed(
     model: MixedEstimator[Any], formula: str | None, rows: GivenRows, params: dict[str, Any]
 ) -> MixedEstimator[Any]:
-    """Fit the changed model to rows."""
+    """Fit the changed model to data."""
     state, again = model._state(), clone(model).set_params(**params)
     if isinstance(state.fit, NonlinearFit):
         return _nonlinear(model, again, rows)
@@ -241,7 +241,7 @@ def changed(
 def _nonlinear(
     model: MixedEstimator[Any], again: MixedEstimator[Any], rows: GivenRows
 ) -> MixedEstimator[Any]:
-    """Fit a nonlinear model with other parameters or rows."""
+    """Fit a nonlinear model with other parameters or data."""
     state = model._state()
     if state.text is None or rows.y is not None:
         return again.fit(rows.X, rows.y, rows.sample_weight, groups=rows.groups)
@@ -256,7 +256,7 @@ def _nonlinear(
 
 
 def evaluated(model: MixedEstimator[Any], rows: GivenRows) -> GivenRows:
-    """Return rows with the response that the whole formula of a model names, unless it is given."""
+    """Return data with the response that the formula of a model names, unless it is given."""
     text = model._state().text
     if text is None or not rows.are_there:
         return rows
@@ -268,9 +268,9 @@ def evaluated(model: MixedEstimator[Any], rows: GivenRows) -> GivenRows:
 
 
 def parts_of(model: MixedEstimator[Any]) -> FormulaParts:
-    """Return what a fitted model is made of as parts of a formula, the response if it has a name.
+    """Return a fitted model as parts of a formula, with the response if it has a name.
 
-    Raises ValueError for fixed columns without names.
+    Raises ValueError for fixed-effect columns without names.
     """
     state = model._state()
     if state.text is not None:
@@ -289,13 +289,13 @@ def parts_of(model: MixedEstimator[Any]) -> FormulaParts:
 
 
 def _fixed_of_names(state: MixedState) -> str:
-    """Write the terms of a fixed part that no formula, or a dot, names."""
+    """Return the formula of fixed effects that no formula, or a dot, names."""
     design = state.design
     names = [":".join(operands) for operands in design.fixed_design.terms.values()]
     return " + ".join(names if design.has_intercept else ["0", *names]) or "1"
 
 
 def formula_text(parts: FormulaParts) -> str:
-    """Write a whole formula."""
+    """Return a complete formula as text."""
     right = [fixed_text(parts), random_text(parts.random)]
     return f"{parts.response} ~ {' + '.join(part for part in right if part)}"

@@ -1,4 +1,4 @@
-"""A fitted model from which terms are taken out one after the other, without reading rows again."""
+"""Reduced variants of a fitted model, without reading the data again."""
 
 from __future__ import annotations
 

@@ -331,7 +331,7 @@ def test_lost_groups_are_a_warning():
         found = model.predict(X)
     assert_allclose(found, model.parent_estimators_[()].predict(X))
     numbered = GroupedModels().fit(X, y, groups=np.arange(len(y)) % 7)
-    with pytest.warns(UnknownLevelWarning, match="numbers in fit and are text"):
+    with pytest.warns(UnknownLevelWarning, match="no label of 'group' is known: labels were"):
         numbered.predict(X, groups=group)
 
 
@@ -354,7 +354,7 @@ def test_a_group_without_finite_information_is_named(monkeypatch):
     tweedie = TweedieRegressor(power=1.5)
     model = GroupedModels(tweedie, group_features="g", fallback="parent").fit(X, y)
     assert model.fallback_["group"].tolist() == [("c",)]
-    assert "no finite number" in model.fallback_["reason"][0]
+    assert "finite information matrix" in model.fallback_["reason"][0]
     assert np.isfinite(model.predict(X)).all()
     with pytest.raises(ValueError, match=r"\('c',\): its coefficients or columns are so large"):
         GroupedModels(tweedie, group_features="g", fallback="error").fit(X, y)

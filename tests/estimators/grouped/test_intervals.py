@@ -133,12 +133,12 @@ def test_a_pipeline_hands_the_level_on(routing):
         (GroupedModels(TweedieRegressor(), group_features="a"), "TweedieRegressor have"),
         (GroupedModels(LogisticRegression(), group_features="a"), "predicts classes"),
         (GroupedModels(DummyClassifier(), group_features="a"), "predicts classes"),
-        (GroupedModels(), "intervals need groups"),
+        (GroupedModels(), "intervals require groups"),
     ],
 )
 def test_what_has_no_intervals(model, message):
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "GroupedModels got no groups")
+        warnings.filterwarnings("ignore", "GroupedModels was given no groups")
         model.fit(X[["x", "a"]], COUNTS > 0 if is_classifier(model) else COUNTS)
     with pytest.raises(ValueError, match=message):
         model.predict(NEW[["x", "a"]], interval=0.9)

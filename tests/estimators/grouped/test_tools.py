@@ -101,7 +101,7 @@ def test_parallel_fits_with_a_progress_bar(capsys):
 
 
 def test_groups_cannot_be_given_twice_or_as_a_dict():
-    with pytest.raises(ValueError, match="given twice"):
+    with pytest.raises(ValueError, match="grouping columns are given both by `groups`"):
         GroupedModels(group_features="group").fit(X, Y, groups=GROUP)
     with pytest.raises(TypeError, match="groups is a dict"):
         GroupedModels().fit(NUMBERS, Y, groups={"group": GROUP})
@@ -111,7 +111,9 @@ def test_groups_cannot_be_given_twice_or_as_a_dict():
 
 
 def test_without_groups_there_are_no_tables():
-    with pytest.warns(UserWarning, match=r"got no groups: one LinearRegression is fitted to all"):
+    with pytest.warns(
+        UserWarning, match=r"was given no groups: one LinearRegression is fitted to all"
+    ):
         model = GroupedModels().fit(NUMBERS, Y)
     assert_allclose(model.predict(NUMBERS), model.pooled_.predict(NUMBERS))
     assert len(model.estimators_) == 0
@@ -125,7 +127,7 @@ def test_without_groups_there_are_no_tables():
 
 def test_without_groups_a_data_frame_is_predicted_without_a_warning():
     for inner in (None, Ridge(), DecisionTreeRegressor(max_depth=2)):
-        with pytest.warns(UserWarning, match="got no groups"):
+        with pytest.warns(UserWarning, match="was given no groups"):
             model = GroupedModels(inner).fit(X[["x", "z"]], Y)
         assert_allclose(model.predict(X[["x", "z"]]), model.pooled_.predict(model_input(model)))
 
