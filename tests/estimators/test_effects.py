@@ -205,7 +205,7 @@ def test_what_leaves_nothing_has_no_intervals():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UnidentifiedWarning)
             model.fit(table, y, groups=groups)
-        with pytest.raises(ValueError, match="fit.* exactly"):
+        with pytest.raises(ValueError, match=r"fit.* exactly"):
             model.predict(table, interval=0.9)
 
 

@@ -324,7 +324,7 @@ def test_further_rows_predictions_and_groups():
         ({"residual_variance": -1.0}, "residual_variance"),
         ({"residual_variance": np.nan}, "residual_variance"),
         ({"residual_variance": np.inf}, "residual_variance"),
-        ({"residual_variance": 1.0, "solver": "iterative"}, "take 'auto' or 'newton'"),
+        ({"residual_variance": 1.0, "solver": "iterative"}, "use 'auto' or 'newton'"),
         ({"residual_variance": 1.0, "residual": "var(half)"}, "leave one out"),
     ],
 )

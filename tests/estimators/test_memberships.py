@@ -277,7 +277,7 @@ MISUSES = [
     (lambda d: lmer("y ~ (1 | mm(first, u + 1))", d), "the name of a column"),
     (lambda d: lmer("y ~ (1 | mm(first, second, by=u))", d), r"mm\(\) takes"),
     (lambda d: lmer("y ~ cs(0 + x | mm(first, second))", d), r"no cs\(...\) around"),
-    (lambda d: lmer("y ~ (1 | mm(first, eighth))", d), "are not there"),
+    (lambda d: lmer("y ~ (1 | mm(first, eighth))", d), "do not exist"),
     (lambda d: lmer(f"y ~ (1 | {THREE})", d.assign(u=-1.0)), "negative, but 'u' has -1 in row 0"),
     (lambda d: lmer(f"y ~ (1 | {THREE})", d.assign(u="a")), "are not numbers"),
     (lambda d: lmer(f"y ~ (1 | {THREE})", d.assign(u=0, v=0, w=0)), "scale=FALSE leaves"),

@@ -288,7 +288,7 @@ def test_update_groups_tells_of_animals_that_were_not_there(data, twins):
         ("(x | animal)", "animal", {"prior": "wishart"}, "for which there is no prior"),
         ("(x | animal)", "animals", {"residual": "var(pen)"}, r"there are \['animal'\]"),
         ("(1 | animal)", "animals", {}, r"there are \['animal'\]"),
-        ("(1 | animal)", "animal", {"solver": "em"}, "take 'auto' or 'newton'"),
+        ("(1 | animal)", "animal", {"solver": "em"}, "use 'auto' or 'newton'"),
     ],
 )
 def test_what_does_not_go_together_is_refused(random, relationship, more, message, data, kinship):
@@ -337,7 +337,7 @@ def test_heritability_has_an_interval_within_its_range(model, data):
     flat = lmer("y ~ x + (1 | family)", data.assign(y=data.x + np.tile([1.0, -1.0], 75)))
     at_zero = heritability(flat, "family").to_frame().loc["family"]
     assert (at_zero.estimate, at_zero.lower, at_zero.upper) == (0.0, 0.0, 1.0)
-    with pytest.raises(ValueError, match="name the factor"):
+    with pytest.raises(ValueError, match="name the whole factor"):
         heritability(flat)
     with pytest.raises(ValueError, match="random slopes"):
         heritability(lmer("y ~ x + (x | family)", data), "family")

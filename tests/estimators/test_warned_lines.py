@@ -269,4 +269,4 @@ def test_more_iterations_are_advised_where_they_help(falls, hint):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         warn_about(replace(KNOWING.fit_, report=replace(report, is_unbounded=True)))
-    assert not any("Raise max_iter" in str(each.message) for each in said)
+    assert not any("Increase max_iter" in str(each.message) for each in said)

@@ -51,7 +51,7 @@ def test_positions_after_a_transformer_that_makes_arrays(places):
 @pytest.mark.parametrize("model", BY_NAME)
 def test_a_standardised_exposure_is_refused(model):
     scale = StandardScaler().set_output(transform="pandas")
-    with pytest.raises(ValueError, match=r"exposures are positive|log\(days\)' is not finite"):
+    with pytest.raises(ValueError, match=r"exposures must be positive|log\(days\)' is not finite"):
         make_pipeline(scale, model).fit(X, Y)
 
 
