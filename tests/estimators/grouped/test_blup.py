@@ -356,7 +356,7 @@ def test_a_group_without_finite_information_is_named(monkeypatch):
     assert model.fallback_["group"].tolist() == [("c",)]
     assert "finite information matrix" in model.fallback_["reason"][0]
     assert np.isfinite(model.predict(X)).all()
-    with pytest.raises(ValueError, match=r"\('c',\): its coefficients or columns are so large"):
+    with pytest.raises(ValueError, match=r"\('c',\): its coefficients or columns are too large"):
         GroupedModels(tweedie, group_features="g", fallback="error").fit(X, y)
 
 
