@@ -241,7 +241,7 @@ def test_weights():
     repeated = MixedEffectsRegressor(Ridge(), **settings).fit(table.iloc[rows], Y.iloc[rows])
     assert_allclose(weighted.predict(table), repeated.predict(table), rtol=1e-4)
     assert weighted.criterion_ == pytest.approx(repeated.criterion_, rel=1e-6)
-    with pytest.raises(ValueError, match="KNeighborsRegressor takes none"):
+    with pytest.raises(ValueError, match="KNeighborsRegressor does not accept it"):
         MixedEffectsRegressor(KNeighborsRegressor(), "(1 | school)").fit(table, Y, copies / 2)
 
 

@@ -169,7 +169,7 @@ def test_without_an_alias_the_groups_of_the_splitter_are_those_of_the_model():
     assert found.max() < WITHOUT  # every shop of a test fold is new
 
 
-COLUMNS_TWICE = "twice|are not among `groups`"
+COLUMNS_TWICE = "given both|are not among `groups`"
 REMEDY = r"\.set_fit_request\(groups=False\)\.set_score_request\(groups=False\)"
 
 

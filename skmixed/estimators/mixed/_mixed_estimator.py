@@ -123,7 +123,8 @@ class MixedEstimator(FittedEstimator[State]):
         if y is None and fitted.response is None:
             raise ValueError(
                 f"This {type(self).__name__} estimator requires y to be passed, but the target y "
-                "is None: it has no whole formula, as those of lmer and glmer, which names y"
+                "is None: only models fitted from a formula, as by lmer and glmer, can read y "
+                "from X"
             )
         response = y
         if fitted.response is not None:
@@ -147,7 +148,7 @@ class MixedEstimator(FittedEstimator[State]):
         if sample_weight is None and asked is not None:
             one = "trial" if "trial" in asked else "unit"
             raise ValueError(
-                f"the model was fitted to {asked} as sample_weight, and without any every row "
+                f"the model was fitted with {asked} as sample_weight, without which every row "
                 f"would be one {one}: pass sample_weight"
             )
 

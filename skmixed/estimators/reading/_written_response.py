@@ -50,7 +50,7 @@ class WrittenResponse:
             )
         if y is None and sample_weight is None and self.has_array:
             raise ValueError(
-                "the weights of this model came as an array, which it does not keep: pass "
+                "the weights of this model were given as an array, which it does not keep: pass "
                 "sample_weight, or fit with weights='an expression in the columns'"
             )
         if sample_weight is None and self.is_weighted:
@@ -62,7 +62,7 @@ class WrittenResponse:
         has_trials = len(self.parts) == 2
         use = f"{'numbers of trials' if has_trials else 'weights'}: pass sample_weight"
         if self.has_array:
-            raise ValueError(f"weights that came as an array are a part of the {use}")
+            raise ValueError(f"weights given as an array are part of the {use}")
         columns = (*(self.columns if has_trials else ()), *self.weighing)
         rows = _NamedRows.of(X, columns, use, context)
         found = np.ones(rows.table.n_rows)
@@ -100,8 +100,8 @@ class WrittenResponse:
             trials = f"({hits} + {misses})"
         trials = trials.strip()
         return (
-            f". Of cbind({hits}, {misses}) they are shares and trials, y = {hits} / {trials} and "
-            f"sample_weight = {trials}; without y both are read from X"
+            f". For cbind({hits}, {misses}) they are proportions and trials, y = {hits} / "
+            f"{trials} and sample_weight = {trials}; without y both are read from X"
         )
 
 
@@ -121,13 +121,14 @@ class _NamedRows:
         if table is None or not table.is_named:
             came_as = type(X).__name__ if table is None else table.came_as
             raise ValueError(
-                f"X is no data frame, but {came_as}, and the formula of the model reads the "
+                f"X is not a data frame but {came_as}, and the formula of the model reads the "
                 f"columns {list(columns)}, its {use}"
             )
         missing = [name for name in columns if name not in table.names]
         if missing:
             raise ValueError(
-                f"X has no columns {missing}, of which the formula of the model makes its {use}"
+                f"X has no columns {missing}, from which the formula of the model computes its "
+                f"{use}"
             )
         return cls(table, check_context(context))
 
