@@ -118,5 +118,7 @@ def test_what_is_none_is_refused_in_words(make, message):
 
 
 def test_what_would_not_fit_is_refused_with_its_size():
-    with pytest.raises(MemoryError, match=r"of 10000000 levels is held densely, about \d+\.\d GiB"):
+    with pytest.raises(
+        MemoryError, match=r"of 10000000 levels is stored densely, about \d+\.\d GiB"
+    ):
         Relationship(sparse.eye(10**7, format="csr"), range(10**7), precision=True)

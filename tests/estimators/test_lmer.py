@@ -405,7 +405,7 @@ def test_bad_formulas(formula, error, message):
         ({"random": "(1 | Subject)"}, "no 'random': write the random terms into the formula"),
         ({"fixed": "Days"}, "no 'fixed'"),
         ({"groups": SLEEP["Subject"]}, "no 'groups': name the grouping columns in the formula"),
-        ({"weighting": "frequency"}, "no 'weighting': weights are inverse variances, as in R"),
+        ({"weighting": "frequency"}, "accept 'weighting': weights are precisions, as in R"),
         ({"sample_weight": SLEEP["Days"]}, "no 'sample_weight': write weights="),
     ],
 )
@@ -419,7 +419,7 @@ def test_data_in_the_place_of_the_formula_are_recognised(fit):
     name = fit.__name__
     with pytest.raises(TypeError, match=rf"{name} takes the formula first.*{name}\('y ~ x', data"):
         fit(SLEEP, "y ~ x")
-    with pytest.raises(TypeError, match="formula is a int; text, as in R, is expected"):
+    with pytest.raises(TypeError, match="formula is a int; a string, as in R, is expected"):
         fit(3, SLEEP)
 
 
@@ -453,7 +453,7 @@ def test_a_dot_is_every_column_but_the_response():
 @pytest.mark.filterwarnings("ignore::skmixed.exceptions.UnidentifiedWarning")
 def test_a_dot_is_the_grouping_columns_too_as_in_r():
     data = load_sleepstudy().assign(z=np.sin(np.arange(180)))
-    with pytest.warns(UserWarning, match=r"write '\. - Subject' to leave them out"):
+    with pytest.warns(UserWarning, match=r"write '\. - Subject' to exclude them"):
         model = lmer("Reaction ~ . + (1 | Subject)", data)
     assert model.fit_.rank == 20
     # lmer of lme4 1.1-31

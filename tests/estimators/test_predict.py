@@ -356,7 +356,7 @@ def test_labels_of_another_kind_are_pointed_out():
     X, y = load_sleepstudy(return_X_y=True)
     model = MixedLinearRegressor("(Days | Subject)").fit(X, y)
     numbers = X.assign(Subject=X["Subject"].astype(int))
-    with pytest.warns(UnknownLevelWarning, match="'Subject' is known: they were text in fit"):
+    with pytest.warns(UnknownLevelWarning, match="'Subject' is known: labels were text in fit"):
         prediction = model.predict(numbers)
     assert_allclose(prediction, model.predict(X, random="none"))
     model.fit(numbers, y)

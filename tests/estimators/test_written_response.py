@@ -197,7 +197,7 @@ def test_weights_of_a_linear_model_are_read_too():
     with pytest.raises(ValueError, match=r"X has no columns \['v'\]"):
         model.simulate(data.drop(columns="v"))
     by_array = lmer("Reaction ~ Days + (1 | Subject)", data, weights=w)
-    with pytest.raises(ValueError, match="came as an array"):
+    with pytest.raises(ValueError, match="given as an array"):
         residuals(by_array, data)
 
 

@@ -43,7 +43,8 @@ RANDOM = {
     "(1 | site) + (1 | other)": [("site", ["1"]), ("other", ["1"])],
 }  # fmt: skip
 UNDECIDED = re.compile(
-    "without a rest|response completely|fits? the data exactly|nearly collinear|digits|did not converge|several maxima"
+    "without a rest|response completely|fits? the data exactly|nearly collinear|digits"
+    "|did not converge|several maxima"
 )
 RESTS = 1e-6  # of what a dense search may be lower by
 DIGITS = 1e-13  # of dense algebra, times the condition of V

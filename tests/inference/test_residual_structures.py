@@ -45,7 +45,7 @@ def strata():
 
 # Of every function: how it is called, and why it is refused of correlated rows and of unequal
 # variances; None where it honours the structure.
-SERIES = "rows of one series depend on each other"
+SERIES = "rows of a series depend on each other"
 USES = {
     "anova": (lambda m: inference.anova(m), None, None),
     "autocorrelation": (

@@ -75,7 +75,7 @@ def test_weights_reach_the_last_step_of_a_pipeline_in_a_pipeline():
 
 
 def test_an_estimator_that_takes_no_weights():
-    with pytest.raises(TypeError, match="KNeighborsRegressor takes no sample_weight"):
+    with pytest.raises(TypeError, match="KNeighborsRegressor does not accept sample_weight"):
         GroupedModels(KNeighborsRegressor()).fit(X, Y, WEIGHTS, groups=GROUP)
 
 

@@ -145,7 +145,7 @@ def test_a_summary_of_one_group_says_what_that_of_all_says_of_it():
     assert len(alone.models) == 1
     assert str(alone.models[0].coefficients) == str(found.models[2].coefficients)
     assert alone.models[0].title == found.models[2].title
-    with pytest.raises(ValueError, match=r"group='nobody' is no group of group: they are"):
+    with pytest.raises(ValueError, match=r"group='nobody' is not a group of group; groups are"):
         model.summary(group="nobody")
 
 
@@ -154,7 +154,7 @@ def test_a_summary_names_a_group_of_a_hierarchy_by_all_its_labels():
     model = GroupedModels(group_features=["group", "part"]).fit(X.assign(part=parts), Y)
     key = model.coef_table().index[3]
     assert model.summary(group=key).models[0].title == f"group = {key[0]}, part = {key[1]}"
-    with pytest.raises(ValueError, match="is no group of group:part"):
+    with pytest.raises(ValueError, match="is not a group of group:part"):
         model.summary(group=key[0])
 
 
