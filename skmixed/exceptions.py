@@ -89,17 +89,17 @@ def shown(value: Any) -> str:
     return f"a {type(value).__name__} of shape {tuple(shape)}" if shape else repr(value)
 
 
-# What may stand between a line of the user's and a warning.
+# Packages whose frames may lie between the user's code and a warning.
 _BETWEEN = frozenset(
     {"skmixed", "sklearn", "joblib", "dask", "distributed", "tlz", "toolz", "cytoolz", "pyspark"}
     | {"concurrent", "contextlib", "copy", "functools", "multiprocessing", "runpy", "skops"}
     | {"threading"}
 )
-# They start processes for tasks; beneath them there is no code of the user's.
+# Modules that start worker processes, below which no user code runs.
 _STARTERS = ("multiprocessing.spawn", "joblib.externals.loky.backend")
-# What was said while a Parallel of joblib ran its tasks: every fold would say it again.
+# Warnings given while a joblib Parallel runs, which every fold would repeat.
 _said: MutableMapping[Any, set[tuple[type[Warning], str]]] = WeakKeyDictionary()
-_in_workers: dict[str, dict[Any, int]] = {}  # what was said there already, by method
+_in_workers: dict[str, dict[Any, int]] = {}  # warnings given there already, by method
 
 
 def warn(message: str, category: type[Warning]) -> None:
@@ -126,7 +126,7 @@ def warn(message: str, category: type[Warning]) -> None:
             registry = scope.setdefault("__warningregistry__", {})
             module = scope.get("__name__", "")
             warnings.warn_explicit(message, category, file, frame.f_lineno, module, registry)
-            said.add(kind)  # unless it was made an error, as which every fold has it
+            said.add(kind)  # not reached if it is an error, as every fold must raise it
             return
         found = _method_of(frame)
         if "." in found or "." not in method:

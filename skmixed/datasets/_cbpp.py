@@ -25,11 +25,11 @@ _CASES = """
 
 
 def load_cbpp() -> pd.DataFrame:
-    """Load the new cases of contagious bovine pleuropneumonia in 15 herds over four periods.
+    """Load the incidence of contagious bovine pleuropneumonia in 15 herds over four periods.
 
-    Zebu herds of the Ethiopian highlands were followed during an outbreak. Every row has the number
-    of animals of a herd that fell ill in one quarter, and of those that could: shares of trials,
-    the standard example of a binomial response with a random intercept.
+    Zebu herds of the Ethiopian highlands were followed during an outbreak. Each row has the number
+    of new cases in a herd in one quarter and the number of animals at risk: proportions, the
+    standard example of a binomial response with a random intercept.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def load_cbpp() -> pd.DataFrame:
     See Also
     --------
     load_sleepstudy : Measurements with random slopes.
-    skmixed.glmer : Takes a share of trials as ``cbind(incidence, size - incidence)``.
+    skmixed.glmer : Takes proportions as ``cbind(incidence, size - incidence)``.
 
     References
     ----------

@@ -20,7 +20,7 @@ from skmixed.distributed._parts import PartPredictor, PartSummer
 from skmixed.estimators.reading._input_table import InputTable
 from skmixed.exceptions import PartitionError
 
-_PENDING_BYTES = 2**28  # small sums wait up to this size: few merges, and no burden on memory
+_PENDING_BYTES = 2**28  # small sums are pooled up to this size: few merges, little memory
 
 
 class ChunkTotal:

@@ -16,7 +16,7 @@ from skmixed.distributed._partial_sums import PartialSums
 from skmixed.distributed._parts import PartPredictor, PartSummer
 from skmixed.exceptions import PartitionError
 
-BLOCK_ROWS = 2**20  # rows summed at once: a block costs as much as it has levels, so few blocks
+BLOCK_ROWS = 2**20  # rows summed at once: each block costs as much as it has levels
 
 
 def parquet_files(paths: Sequence[str | PathLike[str]]) -> Any:
@@ -44,7 +44,7 @@ class ArrowFiles:
 
     def __init__(self, dataset: Any, *, has_schema: bool = True) -> None:
         self._dataset = dataset
-        self._has_schema = has_schema  # of the user's, rather than of the first file
+        self._has_schema = has_schema  # given by the user rather than taken from the first file
         self.names: list[str] = list(dataset.schema.names)
 
     def total(self, summing: PartSummer) -> PartialSums | None:

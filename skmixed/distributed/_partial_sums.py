@@ -22,7 +22,7 @@ from skmixed.estimators.mixed._series_ends import SeriesEnds
 from skmixed.estimators.reading._training_data import TrainingData
 from skmixed.exceptions import PartitionError
 
-FAN_IN = 8  # sums merged in one task: a tree of few stages, each task holding but a few sums
+FAN_IN = 8  # sums merged per task: few stages, and few sums in memory at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +90,7 @@ class PartialSums:
     # The levels of these columns that occur.
     categories: Mapping[str, Categories] = field(default_factory=dict)
     tables: ResidualTables | None = None  # of a residual structure, the products among them
-    ends: SeriesEnds | None = None  # last rows of series, if they tell of those to come
+    ends: SeriesEnds | None = None  # last rows of series, if forecasts start from them
 
     @property
     def n_bytes(self) -> int:

@@ -47,7 +47,7 @@ class PartSummer:
     features: tuple[str, ...]  # columns of X
     groups: tuple[str, ...] = ()  # columns handed over as `groups`
     weight: str | None = None  # column of the weights
-    # Levels of categorical columns, where they are given.
+    # Levels of categorical columns, if given.
     categories: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     @property

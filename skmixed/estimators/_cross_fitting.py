@@ -17,7 +17,7 @@ from sklearn.utils.validation import _num_samples
 
 from skmixed.core.linalg import IntArray
 
-N_FOLDS = 5  # where no number is given, as in scikit-learn: training sets are much like all rows
+N_FOLDS = 5  # default number of folds, as in scikit-learn: each training set is most of the rows
 
 
 def folds_of_rows(
@@ -116,7 +116,7 @@ def _folds_given(
     if codes is not None and isinstance(splitter, GroupsConsumerMixin):
         groups = np.full(len(kept), -1)
         groups[kept] = codes
-    response = np.full(len(kept), y[0])  # where the weight is zero, any
+    response = np.full(len(kept), y[0])  # arbitrary where the weight is zero
     response[kept] = y
     splits = splitter.split(np.empty(len(kept)), response, groups)
     places = np.cumsum(kept) - 1

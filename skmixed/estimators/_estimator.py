@@ -100,7 +100,7 @@ class FittedEstimator(BaseEstimator, Generic[State]):
     """Estimator whose fitted state is a single object."""
 
     _state_type: ClassVar[type] = object  # what `from_dict` reads; `object` where it cannot
-    _fitted: State | None = None  # put in place as the last thing that a fit does
+    _fitted: State | None = None  # assigned last in a fit
     _doc_link_module = "skmixed"
     _doc_link_template = DOCUMENTATION
 
@@ -171,7 +171,7 @@ class FittedEstimator(BaseEstimator, Generic[State]):
             )
         except InvalidParameterError as error:
             text = str(error)
-            for value in given.values():  # of a column in the place of its name all would be shown
+            for value in given.values():  # a column passed for its name is not printed
                 text = text.replace(f"Got {value!r}", f"Got {shown(value)}")
             raise InvalidParameterError(text) from None
 
@@ -188,12 +188,15 @@ class FittedEstimator(BaseEstimator, Generic[State]):
     def to_dict(self) -> dict[str, Any]:
         """Return the fitted model as plain values, to be stored and read by later versions.
 
+        A safe and durable alternative to pickle, which runs code when it is loaded and depends on
+        the versions of all packages. :doc:`Saving models </guide/saving>` compares the two.
+
         Returns
         -------
         dict
             Parameters, labels, what formulas learned, and the fit, as None, booleans, numbers,
-            text, lists, dictionaries and arrays of numbers; with the version, the number of the
-            schema and a checksum. Arrays may be written as lists:
+            strings, lists, dicts and numeric arrays; with the version, the schema number and a
+            checksum. Arrays may be written as lists:
             ``json.dumps(model.to_dict(), default=lambda array: array.tolist())``.
 
         Raises
@@ -201,18 +204,17 @@ class FittedEstimator(BaseEstimator, Generic[State]):
         NotFittedError
             If the estimator is not fitted.
         TypeError
-            For labels or parameters of types that have no plain form, such as functions in
-            `context`, and for an estimator that holds estimators of other packages, as
-            `GroupedModels` and `MixedEffectsRegressor` do.
+            If labels or parameters have types without a plain form, such as functions in `context`,
+            or if the estimator contains estimators of other packages, as `GroupedModels` and
+            `MixedEffectsRegressor` do.
 
         See Also
         --------
-        from_dict : The way back.
+        from_dict : Restore the model.
 
         Notes
         -----
-        A pickle runs code when it is loaded and is bound to the versions of all packages; this
-        does neither. The rows of the fit are not in it, its labels are.
+        The training data are not stored, but their group labels are.
 
         Examples
         --------
@@ -231,31 +233,31 @@ class FittedEstimator(BaseEstimator, Generic[State]):
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        """Return the fitted model that `to_dict` has made plain values of.
+        """Restore a fitted model from the plain values of `to_dict`.
 
         Parameters
         ----------
-        stored : mapping
-            What `to_dict` returned, in this or an earlier version; arrays may be lists.
+        stored : dict
+            Output of `to_dict`, of this or an earlier version; arrays may be lists.
 
         Returns
         -------
         estimator
-            It answers as the stored one did, to the bit, and can learn from further rows if that
-            could.
+            Fitted estimator with exactly the predictions of the stored one, which can be fitted to
+            further rows if that could.
 
         Raises
         ------
         ValueError
-            For what is no stored model of this class, for a schema that this version does not
-            read, for types it does not know, for formulas that hold what they may not hold, and
-            where the checksum tells of damage.
+            If it is not a stored model of this class, its schema or a type in it is unknown to this
+            version, a formula contains what formulas may not contain, or the checksum reveals
+            damage.
         TypeError
-            For an estimator that holds estimators of other packages.
+            If the class contains estimators of other packages.
 
         Notes
         -----
-        Nothing that is stored is run. Formulas are read again, as text, under the rules of `fit`,
+        Nothing stored is executed. Formulas are parsed again, as text, under the rules of `fit`,
         before a prediction evaluates them.
 
         Examples

@@ -164,10 +164,10 @@ class BayesianMixedRegressor(
            [199., 492.]])
     """
 
-    method: ClassVar[Method] = "reml"  # of the fit that the sampler begins with
+    method: ClassVar[Method] = "reml"  # of the fit from which the sampler starts
     solver: ClassVar[str] = "newton"  # the same
     max_iter: ClassVar[int | None] = None  # the same
-    residual: ClassVar[str | None] = None  # there is no sampler for structures of residuals
+    residual: ClassVar[str | None] = None  # there is no sampler for residual structures
 
     _state_type: ClassVar[type[BayesianState]] = BayesianState
 

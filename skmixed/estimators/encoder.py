@@ -278,8 +278,7 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
         y : array-like of shape (n_samples,)
             Target.
         sample_weight : array-like of shape (n_samples,), default=None
-            Nonnegative weights; a row of weight w stands for w rows, and those of weight 0 are left
-            out.
+            Nonnegative weights: a row of weight w counts as w rows; rows of weight 0 are ignored.
         **params : dict
             Parameters of the splitter, such as `groups` for a `GroupKFold`. In a pipeline these
             require metadata routing.

@@ -20,17 +20,17 @@ from skmixed.estimators.reading._formula_rows import FormulaRows, fixed_text, ra
 
 Fitted = TypeVar("Fitted", bound=MixedEstimator[Any])
 
-# What R's functions take, and what is written here.
+# Arguments of R's functions, and what to write instead.
 _SPELLED_IN_R = {
-    "control": "the gradient is exact, so that no optimizer is chosen; max_iter and tol limit the "
+    "control": "the gradient is exact, so there is no choice of optimiser; max_iter and tol limit the "
     "search",
     "offset": "write offset(x) into the formula",
-    "subset": "give the rows themselves, data[data['x'] > 0] or data.query('x > 0')",
+    "subset": "pass the rows themselves, data[data['x'] > 0] or data.query('x > 0')",
     "contrasts": "write them into the formula, C(x, contr.sum)",
-    "start": "searches find their own starts; skmixed.model_selection.all_fits tries others",
+    "start": "starting values are found automatically; skmixed.model_selection.all_fits tries others",
 }
 
-# What the formula and the arguments decide already, and where.
+# Parameters that the formula or R's arguments determine, and what to write instead.
 _DECIDED = {
     **_SPELLED_IN_R,
     "correlation": "write residual='ar1(visit | subject)'",

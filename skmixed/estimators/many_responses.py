@@ -23,7 +23,7 @@ from skmixed.estimators.reading._training_data import TrainingData, read_trainin
 from skmixed.exceptions import warn
 from skmixed.inference.components import components_of, values_of
 
-_MOST_NAMES = 3  # names of responses in a message
+_MOST_NAMES = 3  # names of responses shown in a message
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,7 +251,7 @@ def _fitted(
     if offset is not None:
         values = values - offset[:, None]
     exact = clone(model).set_params(solver="newton")
-    for response in values.T:  # the first that leaves a residual stands for all
+    for response in values.T:  # the first with a residual variance represents all
         rows.columns[:, -1] = response
         products = CrossProducts.of(design.layout, rows)
         fit_of, asked = asked_fit(exact, design, products, data.weights, data.unnamed_groups)

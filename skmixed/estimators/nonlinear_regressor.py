@@ -260,7 +260,7 @@ class MixedNonlinearRegressor(NonlinearPredictions):
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.regressor_tags.poor_score = True  # on data of any other form than the curve's
+        tags.regressor_tags.poor_score = True  # on data that do not follow the curve
         return tags
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> Self:

@@ -227,7 +227,7 @@ class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
            [0.36, 0.35, 0.3 ]])
     """
 
-    fit_intercept = True  # the place of the first threshold
+    fit_intercept = True  # takes the place of the first threshold
 
     _state_type: ClassVar[type[GeneralizedState]] = OrdinalState
 
@@ -289,7 +289,7 @@ class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.classifier_tags.poor_score = True  # of classes in no order, as scikit-learn tests it
+        tags.classifier_tags.poor_score = True  # for the unordered classes of scikit-learn's checks
         return tags
 
     def _read_classes(self, y: Any, n_rows: int) -> tuple[FloatArray, NDArray[Any]]:

@@ -200,7 +200,7 @@ class GroupPassingEstimator:
         return self
 
     def _call(self, method: str, X: GroupedRows, **params: Any) -> Any:
-        # A search over parameters does not hand groups to its best model.
+        # A parameter search does not pass groups to its best model.
         """Call a method of the estimator inside, with groups if it takes them."""
         model = getattr(self.estimator, "best_estimator_", self.estimator)
         if takes(model, method):

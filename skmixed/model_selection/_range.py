@@ -15,9 +15,9 @@ from sklearn.base import clone
 from skmixed.core.fit import Fit
 from skmixed.design.relationships import Relationship, relations_of
 
-_POINTS = 12  # of the range's logarithm: the likelihood in it is smooth, mostly with one maximum
-_SAME_RANGE = 1e-4  # of the logarithm: far below the error of any range
-_BEYOND = 4.0  # times the largest distance: correlations beyond are those of a plane
+_POINTS = 12  # of the log range, in which the likelihood is smooth and mostly unimodal
+_SAME_RANGE = 1e-4  # of the log range: far below its standard error
+_BEYOND = 4.0  # times the largest distance: beyond, the correlation is nearly flat
 
 
 @dataclass(frozen=True, eq=False)

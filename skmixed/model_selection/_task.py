@@ -149,7 +149,7 @@ class Task:
 
     def _split(self, cv: Any, labels: Any) -> Splits:
         with warnings.catch_warnings():
-            # The groups are for the model then.
+            # The groups then belong to the model.
             warnings.filterwarnings("ignore", "The groups parameter is ignored by")
             return list(cv.split(self.X, self.y, labels))
 

@@ -36,7 +36,7 @@ class GroupedModels(FittedGroups, FittedEstimator[GroupedState]):
     much as REML finds the group's data warrant, so that groups with few rows borrow from the rest.
     Several grouping columns form a hierarchy, coarse to fine, below the model of all rows.
 
-    Use it if every coefficient may differ between groups, or for any estimator whatever. If only
+    Use it if every coefficient may differ between groups, or for any estimator. If only
     some effects vary, or factors are crossed, take `MixedLinearRegressor`; if groups differ only by
     an additive effect on top of one flexible model, `MixedEffectsRegressor`.
     :doc:`Grouped models </guide/grouped_models>` explains the choice.
@@ -79,9 +79,11 @@ class GroupedModels(FittedGroups, FittedEstimator[GroupedState]):
         Estimator fitted to all rows, ignoring groups (complete pooling).
     estimators_ : mapping of tuple to estimator
         Fitted estimator of every group, keyed by its labels; with one grouping column also by the
-        label itself. Coefficients are shrunk ones where coefficients are shrunk. Created on access.
+        label itself. They have the shrunk coefficients if coefficients are shrunk. Created on
+        access.
     parent_estimators_ : mapping of tuple to estimator
-        The same for the larger groups, down to ``()``, all rows, which predicts unknown groups.
+        Fitted estimators of the larger groups, down to ``()``, all rows, which predicts unknown
+        groups.
     weights_ : DataFrame
         Weight of each group's own estimate: for every coefficient where coefficients are shrunk
         (its reliability: the fraction of the variance between groups that the data resolve),

@@ -29,7 +29,7 @@ from skmixed.estimators.reading._training_data import TrainingData
 class BayesianState(LinearState):
     """State of the REML fit, and draws from the posterior."""
 
-    draws: PosteriorDraws | None  # None where nothing is left for the residual
+    draws: PosteriorDraws | None  # None where no residual variance is left
 
     @classmethod
     def of(cls, model: Any, data: TrainingData, design: Design, fit: Fit, **more: Any) -> Self:

@@ -22,7 +22,7 @@ _DEPENDENT = 1e-12  # eigenvalue of correlations that is rounding
 _SLOW_PARAMETERS = 300  # of one covariance: 25 columns or more, for which searches take seconds
 _LAST_STEPS = 10  # of a search, whose progress is judged: EM's slowest is seen over so many
 _FLAT = 1e-10  # of the criterion, what these lower it by: rounding, and below all that is printed
-_ALIKE_COLUMNS = 1e-7  # share left by the other columns: half of the digits of sums are lost
+_ALIKE_COLUMNS = 1e-7  # fraction not explained by other columns: half of the digits are lost
 _FEWER = (
     ". Remove a random slope; for the levels of a categorical column f, as in (f | g), use a "
     "common variance: (1 | g) + (1 | g:f)"

@@ -37,7 +37,7 @@ class FollowingRows:
     rows: Rows
     residual: ResidualRows  # of the same rows; their series count the last rows
     noise: bool  # whether observations are predicted, and not their means
-    last: Rows | None = None  # of every series; None where nothing is to be gone on from
+    last: Rows | None = None  # of every series; None where nothing can be forecast
     of_last: ResidualRows | None = None  # of the same
     gaps: FloatArray | None = None  # (n,), to the last row of the series; NaN where none is known
 

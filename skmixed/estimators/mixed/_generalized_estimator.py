@@ -230,7 +230,7 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
         groups: Any,
         random: str | Sequence[str] = "all",
         *,
-        all_columns: bool = False,  # also those of effects that are not wanted
+        all_columns: bool = False,  # also those of random effects that are not selected
     ) -> tuple[Source, PredictionRows, FloatArray | None]:
         """Validate the arguments of a prediction; also return log exposures, (n,), or None."""
         table = InputTable.of(X)

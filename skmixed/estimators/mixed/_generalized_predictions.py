@@ -45,7 +45,7 @@ class KnownPredictor:
         groups: Any,
         random: str | Sequence[str] = "all",
         *,
-        all_columns: bool = True,  # also those of effects that are not wanted
+        all_columns: bool = True,  # also those of random effects that are not selected
     ) -> KnownPredictor:
         """Validate the arguments of a prediction, and read its rows."""
         _, rows, log_exposure = model._rows_to_predict(

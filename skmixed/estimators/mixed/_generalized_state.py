@@ -36,7 +36,7 @@ from skmixed.estimators.reading._prediction_rows import MixedEstimates
 from skmixed.estimators.reading._training_data import TrainingData, with_exposure
 from skmixed.exceptions import ApproximationWarning, UnidentifiedWarning, warn
 
-_LARGE_SHIFT = 0.5  # standard errors: from there on an approximation moves what is concluded
+_LARGE_SHIFT = 0.5  # standard errors: a larger shift changes conclusions
 
 
 @stored

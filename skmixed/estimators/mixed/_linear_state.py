@@ -49,8 +49,8 @@ from skmixed.estimators.mixed._series_ends import SeriesEnds
 from skmixed.estimators.reading._prediction_rows import LinearEstimates
 from skmixed.estimators.reading._training_data import TrainingData
 
-_MOST_EM_STEPS = 2_000  # for max_iter=None, EM's own default: its steps are cheap, but many
-_MOST_EVALUATIONS = 200  # for max_iter=None, Newton's own default: far above what it takes
+_MOST_EM_STEPS = 2_000  # for max_iter=None with EM, whose steps are cheap but many
+_MOST_EVALUATIONS = 200  # for max_iter=None with Newton's method: far more than it needs
 
 Sums = CrossProducts | ResidualTables
 
@@ -62,7 +62,7 @@ class LinearState(MixedState):
 
     fit: Fit
     posterior: Fit | Posterior  # the fit, or what `update_groups` has made of it
-    ends: SeriesEnds | None = None  # last rows of series whose residuals tell of those to come
+    ends: SeriesEnds | None = None  # last rows of series, from whose residuals forecasts start
 
     _bare: ClassVar[Mapping[str, str]] = {**MixedState._bare, "estimates": "LinearEstimates"}
 
@@ -71,7 +71,7 @@ class LinearState(MixedState):
         """Fit to a table as an estimator specifies; `more` are fields of a subclass."""
         design, rows = learn_rows(model, data, data.terms)
         sums, ends = sums_of(design, rows, residual_rows_of(design, data.source))
-        del rows  # as large as the table, in whose room the search goes on
+        del rows  # as large as the table; frees its memory for the search
         search, asked = asked_fit(model, design, sums, data.weights, data.unnamed_groups)
         more["mean_offset"] = data.mean_offset(design)
         return cls.of(model, data, design, search(*asked), ends=ends, **more)
@@ -83,8 +83,8 @@ class LinearState(MixedState):
         data: TrainingData,  # as read from the table that was summed, or a part of it
         design: Design,
         sums: Sums,
-        weights: FloatArray | None,  # some that are like those of the rows
-        near: ResidualFit | None = None,  # a fit of a residual structure to like rows
+        weights: FloatArray | None,  # weights of the same kind as those of the rows
+        near: ResidualFit | None = None,  # a fit of a residual structure to similar rows
         **more: Any,
     ) -> Self:
         """Fit to sums as an estimator specifies."""

@@ -24,7 +24,7 @@ from skmixed.estimators.reading._prediction_rows import MixedEstimates, Predicto
 from skmixed.estimators.reading._written_response import WrittenResponse
 from skmixed.inference.fitted import residual_fit_of
 
-_SHOWN_COLUMNS = 10  # of a formula: more would not fit on a line, so they are only counted
+_SHOWN_COLUMNS = 10  # of a formula: more would not fit on a line and are only counted
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -38,10 +38,10 @@ class MixedState:
     n_features_in: int
     feature_names_in: NDArray[Any] | None  # (n_features_in,), of str
     terms: tuple[RandomTerm, ...]
-    fixed: FormulaParts | None  # None: all columns that are no grouping columns
+    fixed: FormulaParts | None  # None: all columns that are not grouping columns
     text: str | None = None  # the whole formula, as given to `lmer` or `glmer`
     n_dropped: int | None = None  # rows that these left out
-    mean_offset: float | None = None  # over the rows of one fit, None where there is none
+    mean_offset: float | None = None  # over the rows of one fit, None if there are none
     excludes_missing: bool = False  # whether results of such rows are NaN, as na_action="exclude"
     response: WrittenResponse | None = None  # what a whole formula says of y and weights
 

@@ -15,7 +15,7 @@ from skmixed.core.sums.layout import GroupIndex
 from skmixed.design.grammar.random_part import RandomTerm
 from skmixed.design.relationships import Relationship, relations_of
 
-_LABELS_SHOWN = 3  # of those that are not there: enough to see what went wrong
+_LABELS_SHOWN = 3  # missing columns shown: enough to see what went wrong
 
 
 def related(

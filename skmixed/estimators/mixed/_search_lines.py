@@ -9,7 +9,7 @@ import numpy as np
 from skmixed.core.search.auto import TYPICAL_EVALUATIONS
 from skmixed.core.search.report import Iteration
 
-_UNSAID_SECONDS = 5.0  # seconds before which nobody wonders
+_UNSAID_SECONDS = 5.0  # s, a wait that needs no explanation
 
 
 def print_iteration(line: Iteration) -> None:

@@ -86,7 +86,7 @@ class Predictor:
         groups: Any,
         random: str | Sequence[str],
         *,
-        all_columns: bool = False,  # also those of effects that are not wanted
+        all_columns: bool = False,  # also those of random effects that are not selected
         residual: Collection[str] = (),  # columns of the residual structure that are needed
     ) -> tuple[Source, PredictionRows]:
         """Validate the arguments of a prediction by an estimator, and make its rows."""

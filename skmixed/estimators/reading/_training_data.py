@@ -54,7 +54,7 @@ class TrainingData:
     source: Source
     columns: Columns  # what each column of X is
     terms: tuple[RandomTerm, ...]
-    fixed: FormulaParts | None  # None: all columns that are no grouping columns
+    fixed: FormulaParts | None  # None: all columns that are not grouping columns
     y: FloatArray  # (n,)
     weights: FloatArray | None  # (n,), positive
     n_features: int  # of X, grouping columns among them

@@ -16,7 +16,7 @@ from skmixed.inference.table import Table, TabularResult
 from skmixed.model_selection.changed._ratio_pairs import model_pair
 from skmixed.model_selection.changed._updates import GivenRows, changed, fitted_estimator
 
-_NO_RATIO = 1e-7  # of a ratio: two searches end within that of each other, and it is zero
+_NO_RATIO = 1e-7  # of a ratio: below the precision of two searches, it counts as zero
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -59,8 +59,8 @@ def refit(
 
     Notes
     -----
-    In R: ``refit(m, newresp)``. A linear model keeps its cross-products, so that only their
-    products with the response are recomputed; formulas learn nothing anew.
+    In R: ``refit(m, newresp)``. A linear model keeps its cross-products, so that only those with
+    the response are recomputed; formulas learn nothing new.
 
     Examples
     --------

@@ -42,10 +42,10 @@ from skmixed.inference.table import Table
 from skmixed.model_selection.changed._refitting import fitted_again
 from skmixed.model_selection.changed._updates import GivenRows, evaluated, fitted_estimator
 
-_START_RANGE = 2.0  # powers of ten by which starting variances are smaller or larger than sigma^2
-_EM_STEPS = 2_000  # as many as solver="em" takes by itself
-_MOVED = 0.2  # of its size: how far a coefficient of a curve is moved; many have no fit farther off
-_ONE_END = 1e-6  # of the criterion: ends nearer to each other are one
+_START_RANGE = 2.0  # powers of ten by which starting variances differ from sigma^2
+_EM_STEPS = 2_000  # the default of solver="em"
+_MOVED = 0.2  # relative change of starting coefficients; more, and many curves have no fit
+_ONE_END = 1e-6  # of the criterion: closer optima count as the same
 _FAILURES = (ValueError, ArithmeticError, np.linalg.LinAlgError)
 
 _Search = tuple[str, Callable[[], AnyFit | None]]
