@@ -1,4 +1,4 @@
-"""Fits to rows that do not fit into memory, or lie on a cluster: one pass, sums that are merged."""
+"""Out-of-core and distributed fits: one pass over the rows, whose sums are merged."""
 
 from skmixed.distributed._engines import fit, predict
 

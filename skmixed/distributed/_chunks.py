@@ -1,4 +1,4 @@
-"""Chunks of rows that come one after another, summed into one set of sums."""
+"""Chunks of rows that arrive one after another, reduced to sums."""
 
 from __future__ import annotations
 

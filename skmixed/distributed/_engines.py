@@ -1,4 +1,4 @@
-"""Fits to rows that an engine holds, and predictions for them."""
+"""Fits to data that an engine holds, and predictions for them."""
 
 from __future__ import annotations
 

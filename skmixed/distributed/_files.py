@@ -1,4 +1,4 @@
-"""Rows in files that pyarrow reads: parquet above all."""
+"""Data in files that pyarrow reads, mainly parquet."""
 
 from __future__ import annotations
 

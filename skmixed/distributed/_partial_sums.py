@@ -1,4 +1,4 @@
-"""What is known of a part of the rows, and what several parts are together."""
+"""Sums over a part of the data, and how parts are merged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every engine does with every part of the rows: sum them, and predict for them."""
+"""Work of every engine on each part of the data: summing and predicting."""
 
 from __future__ import annotations
 

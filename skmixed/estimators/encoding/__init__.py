@@ -1,1 +1,1 @@
-"""Labels turned into numbers: their levels, what is learned of them, the columns that come out."""
+"""Target encoding: levels, their estimated effects, and the output columns."""

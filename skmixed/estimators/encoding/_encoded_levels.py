@@ -1,4 +1,4 @@
-"""The levels of all encoded columns: what is known of them, and the rows it is learned from."""
+"""Levels of all encoded columns: their estimates, and the training rows."""
 
 from __future__ import annotations
 

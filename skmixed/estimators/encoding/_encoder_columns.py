@@ -1,4 +1,4 @@
-"""The columns of an encoder: which is what, labels and numbers taken in, encodings given back."""
+"""Columns of an encoder: their roles, labels and numbers read, encodings returned."""
 
 from __future__ import annotations
 

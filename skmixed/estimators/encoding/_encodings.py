@@ -1,4 +1,4 @@
-"""BLUPs of the levels of labels: of all rows, of the rows outside a fold, and without each row."""
+"""BLUPs of levels: from all rows, from the rows outside a fold, and without each row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The columns beside the labels of an encoder: handed on, and what labels are adjusted for."""
+"""Other columns of an encoder: passed through, and adjusted for."""
 
 from __future__ import annotations
 

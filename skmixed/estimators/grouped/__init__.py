@@ -1,1 +1,1 @@
-"""One model per group, pooled by what the data say."""
+"""One model per group, partially pooled."""

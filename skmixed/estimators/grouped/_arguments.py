@@ -1,4 +1,4 @@
-"""What GroupedModels makes of its arguments: a table without labels, and the groups of its rows."""
+"""Validation of the arguments of GroupedModels: features, and the groups of the rows."""
 
 from __future__ import annotations
 

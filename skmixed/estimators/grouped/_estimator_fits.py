@@ -1,4 +1,4 @@
-"""A fitted estimator a group, whose answers are blended or whose coefficients are shrunk."""
+"""One fitted estimator per group, with blended predictions or shrunk coefficients."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _BLENDED = ("predict_proba", "decision_function")
 
 @dataclass(frozen=True, slots=True)
 class EstimatorFamily:
-    """Mean, variance and penalty of a generalized linear model without a likelihood here."""
+    """Mean, variance and penalty of a generalized linear estimator without a likelihood."""
 
     mean: Callable[[FloatArray], FloatArray]  # of the linear predictor, (n,)
     slope: Callable[[FloatArray], FloatArray]  # dmean / dpredictor, of the mean, (n,)
@@ -70,7 +70,7 @@ def family_of(estimator: Any) -> EstimatorFamily | None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupInformation:
-    """What the rows of a group say of its coefficients."""
+    """Information of a group's rows on its coefficients."""
 
     estimate: FloatArray  # (k,), the intercept, taken at the origin, first if there is one
     matrix: FloatArray  # (k, k), information with the penalty, for a dispersion of 1
@@ -79,7 +79,7 @@ class GroupInformation:
 
     @property
     def is_finite(self) -> bool:
-        """Whether all of it is numbers."""
+        """Whether all of it is finite."""
         parts = self.estimate, self.matrix, self.pearson
         return all(bool(np.isfinite(part).all()) for part in parts)
 
@@ -116,7 +116,7 @@ def information(
 
 @stored
 class EstimatorGroupFits(GroupFits):
-    """Fitted estimators of all groups, their answers blended or their coefficients shrunk.
+    """Estimators of all groups, with blended predictions or shrunk coefficients.
 
     `own` has the estimators by level from the root, None where there is none; `final` has what
     predicts, the same or copies with shrunk coefficients.
@@ -161,7 +161,7 @@ class EstimatorGroupFits(GroupFits):
             self._share_out(training, codes, fit)
 
     def _share_out(self, training: Training, codes: tuple[IntArray, ...], fit: Any) -> None:
-        """Find what each level counts in an answer."""
+        """Find the weight of each level in a prediction."""
         hierarchy, counts = self.tree.hierarchy, self.tree.counts
         if self.scheme.name == BLUP and self.tree.depth:
             method = "predict" if self.classes is None else self._blended()
@@ -240,7 +240,7 @@ class EstimatorGroupFits(GroupFits):
         self.shares = own_shares(self.tree)
 
     def estimator(self, level: int, group: int) -> Any:
-        """Return the fitted estimator of a group, or of the ancestor that stands in for it."""
+        """Return the fitted estimator of a group, or of the ancestor used instead."""
         if self.final[level][group] is None:
             level, group = self.failures.stand_in(level, group)
         return self.final[level][group]
@@ -307,7 +307,7 @@ class EstimatorGroupFits(GroupFits):
         return np.empty((0, n_classes))
 
     def _shares_of_rows(self, codes: tuple[IntArray, ...]) -> FloatArray:
-        """Return what each level counts in the answer to each row, (n, n_levels)."""
+        """Return the weight of each level for each row, (n, n_levels)."""
         level = deepest_known(codes)
         result = np.zeros((len(level), len(codes)))
         for at, shares in enumerate(self.shares):

@@ -1,4 +1,4 @@
-"""What fitted grouped models say of rows and tell people: predictions, tables, a summary."""
+"""Predictions, tables and summary of fitted grouped models."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _GROUPS_SHOWN = 30  # in a summary, a few screens; coef_table() has them all
 
 
 def _has(name: str) -> Callable[[Any], bool]:
-    """Return a test that the inner estimator has a method; it raises AttributeError if not."""
+    """Return a test that the estimator has a method; it raises AttributeError if not."""
 
     def check(model: Any) -> bool:
         fitted = model._fitted
@@ -54,7 +54,7 @@ def _has(name: str) -> Callable[[Any], bool]:
 
 
 def _has_intervals(model: Any) -> bool:
-    """Tell whether predictions have intervals, or may have once the model is fitted."""
+    """Tell whether predictions have intervals, or may have after `fit`."""
     fitted = model._fitted
     if fitted is None:
         return solves_at_once(model._inner()) or is_of_means(model._inner())
@@ -62,13 +62,13 @@ def _has_intervals(model: Any) -> bool:
 
 
 class NoGroupsError(ValueError, AttributeError):
-    """What needs groups was asked of a model that was fitted without."""
+    """Error of a request that requires groups, to a model fitted without."""
 
 
 @stored
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class GroupedState:
-    """All that a fit of grouped models has found."""
+    """Everything that a fit of grouped models has found."""
 
     n_features_in: int
     feature_names_in: NDArray[Any] | None  # (n_features_in,), of str
@@ -84,7 +84,7 @@ class GroupedState:
 
     @property
     def pooled(self) -> Any:
-        """The inner estimator, fitted to all rows."""
+        """The estimator fitted to all rows."""
         return self.group_fits.pooled
 
     @property
@@ -94,7 +94,7 @@ class GroupedState:
 
     @property
     def n_groups(self) -> dict[str, int]:
-        """Number of groups, by grouping column."""
+        """Number of groups of each grouping column."""
         return dict(zip(self.tree.names, self.tree.hierarchy.sizes[1:], strict=True))
 
     @property
@@ -112,12 +112,12 @@ class GroupedState:
 
     @property
     def fallback(self) -> pd.DataFrame:
-        """Groups without an estimate of their own, what stands in, and why."""
+        """Groups without an estimate of their own, the group used instead, and why."""
         return self.group_fits.failures.table()
 
     @property
     def weights(self) -> pd.DataFrame:
-        """How much of its own estimate each group keeps."""
+        """Weight of each group's own estimate."""
         self.check_groups("weights_")
         fits, tree = self.group_fits, self.tree
         if fits.scheme.name == BLUP and (pooled := fits.pooled_outputs()):
@@ -131,7 +131,7 @@ class GroupedState:
 
 
 class FittedGroups(FittedEstimator[GroupedState]):
-    """Predictions, each by the nearest group that is known, and tables of fitted grouped models."""
+    """Predictions, by the nearest known group, and tables of fitted grouped models."""
 
     fallback: str
 
@@ -144,7 +144,7 @@ class FittedGroups(FittedEstimator[GroupedState]):
     weights_ = FittedAttribute[pd.DataFrame](optional=True)
 
     def _answer(self, method: str, X: Any, groups: Any) -> NDArray[Any]:
-        """Return what `method` says of rows, (n, ...), after checking the arguments."""
+        """Return the output of `method` for rows, (n, ...), after validation."""
         fitted = self._state()
         table, codes = self._read(fitted, X, groups)
         return fitted.group_fits.predict(method, table, codes)

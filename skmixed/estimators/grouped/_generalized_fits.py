@@ -1,4 +1,4 @@
-"""Generalized linear estimators of all groups at once, pooled by their likelihood."""
+"""Generalized linear models of all groups at once, pooled by likelihood."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Estimates of all groups: what those of any inner estimator have in common."""
+"""Shared parts of the fits of all groups, whatever the estimator."""
 
 from __future__ import annotations
 

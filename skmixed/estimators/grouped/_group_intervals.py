@@ -1,4 +1,4 @@
-"""Intervals of predictions by pooled coefficients."""
+"""Prediction intervals from pooled coefficients."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How much the estimates of a group and of its ancestors count: by a rule, or as is estimated.
+"""Weights of the estimates of a group and of its ancestors, by a rule or estimated.
 
-What predictions of rows outside the fits say of it is for any estimator; the shrinkage of
+Here they are estimated from predictions of held-out rows, for any estimator; the shrinkage of
 coefficients is in the core.
 """
 

@@ -1,4 +1,4 @@
-"""The inner estimator fitted to many subsets of the rows, and the answers put together."""
+"""The estimator fitted to many subsets of the rows, and its predictions combined."""
 
 from __future__ import annotations
 

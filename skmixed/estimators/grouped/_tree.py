@@ -1,4 +1,4 @@
-"""The groups of a fit as a hierarchy: labels, parents, failures, and the group of a row."""
+"""The hierarchy of groups: labels, parents, failures, and the group of each row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One model per group, pooled by what the data say."""
+"""One model per group, partially pooled."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Rows at the door: X, y, groups and weights of any kind, taken in once."""
+"""Validation of X, y, groups and weights of any kind, read once."""

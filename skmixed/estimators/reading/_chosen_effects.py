@@ -1,4 +1,4 @@
-"""Which random effects are part of a prediction."""
+"""Selection of the random effects that a prediction includes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from skmixed.estimators.reading._columns import chosen_factors
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChosenEffects:
-    """The factors whose effects are wanted, and which of these where not all are."""
+    """Grouping factors whose random effects are selected, and which effects if not all."""
 
     factors: frozenset[str]  # names
     parts: Mapping[int, BoolArray] = field(default_factory=dict)  # (k,), by the factor's place
@@ -60,7 +60,7 @@ def _name(design: Design, factor: int) -> str:
 
 
 def _place_of(term: RandomTerm, random: str, design: Design, factors: Sequence[str]) -> int:
-    """Return the place of the factor of a bar among those of the layout."""
+    """Return the position of the factor of a term among those of the layout."""
     for place, factor in enumerate(design.grouping.factors):
         index = factor.index
         if index.name in factors and set(index.key) == set(term.group):
@@ -71,7 +71,7 @@ def _place_of(term: RandomTerm, random: str, design: Design, factors: Sequence[s
 
 
 def _columns_of(term: RandomTerm, random: str, design: Design, factor: int) -> list[int]:
-    """Return the columns of the layout that a bar names."""
+    """Return the columns of the layout that a term names."""
     if term.smooths:
         raise ValueError(
             f"random={random!r} names a smooth curve, which is predicted as a whole: name its "
@@ -93,5 +93,5 @@ def _columns_of(term: RandomTerm, random: str, design: Design, factor: int) -> l
 
 
 def _plain(slope: str) -> str:
-    """Return a slope as it can be compared, however it was written."""
+    """Return a slope in a canonical spelling, for comparison."""
     return "".join(slope.split()).replace("`", "").replace("^", "**")

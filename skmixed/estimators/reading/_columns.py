@@ -1,7 +1,7 @@
-"""Who is what: the columns of X and of `groups` that are grouping columns, and those that are not.
+"""Roles of the columns of X and of `groups`: grouping columns and others.
 
-The user says it by name or position, in `random`, `group_features` and `groups`; new rows are read
-by what was found in fit.
+Users declare them by name or position, in `random`, `group_features` and `groups`; new rows are
+read according to the roles found in `fit`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ROUTING = (
 @stored
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which columns of X are what."""
+    """Roles of the columns of X."""
 
     names: tuple[str, ...]  # of all columns; "x0", "x1", ... for an array
     groups: tuple[str, ...]  # the grouping columns among them
@@ -47,13 +47,13 @@ class Columns:
         return [i for i, name in enumerate(self.names) if name not in taken]
 
     def with_labels(self, residual: Collection[str]) -> Columns:
-        """Return the same with the labels of a residual structure."""
+        """Return these roles with the labels of a residual structure."""
         taken = {*self.groups, *self.from_argument}
         labels = (name for name in self.names if name in residual and name not in taken)
         return replace(self, residual=tuple(labels)) if residual else self
 
     def with_exposure(self, entry: Any) -> Columns:
-        """Return the same with a column of exposures, by name or position; None is none.
+        """Return these roles with an exposure column, by name or position, or none.
 
         Raises ValueError for a column that is not there, or is a grouping column.
         """
@@ -65,17 +65,17 @@ class Columns:
         return replace(self, exposure=name)
 
     def groups_besides(self, needed: Collection[str]) -> list[str]:
-        """Return the grouping columns of X that are not needed."""
+        """Return the grouping columns of X that are not required."""
         return [name for name in self.groups if name not in needed]
 
     @property
     def group_places(self) -> dict[str, int]:
-        """Position of every grouping column of X, by name."""
+        """Position of each grouping column of X, by name."""
         return {name: self.names.index(name) for name in self.groups}
 
 
 def listed(entries: Any) -> list[Any]:
-    """Return a parameter that is a column or several as a list; None is none."""
+    """Return a parameter of one or several columns as a list; empty for None."""
     if isinstance(entries, str | Integral):
         return [entries]
     return [] if entries is None else list(entries)
@@ -113,7 +113,7 @@ def column_place(
 
 
 def _hint_for_arrays(names: Sequence[str], parameter: str) -> str:
-    """Say why an array has no columns of other names than these."""
+    """Explain why an array has no columns of other names."""
     if tuple(names) != made_up_names(len(names)):
         return ""
     return (
@@ -155,7 +155,7 @@ def check_given(
     used: Sequence[str],  # columns that the random terms name
     names: Sequence[str],  # columns of X
 ) -> None:
-    """Raise ValueError for grouping columns that are given twice, or not at all."""
+    """Raise ValueError for grouping columns that are given twice or not at all."""
     if group_features is not None:
         raise ValueError(
             "grouping columns are given both by `groups` and by `group_features`: use one of "
@@ -185,7 +185,7 @@ def declared(
     fixed: FormulaParts | None,
     residual: Collection[str] = (),  # labels of a residual structure
 ) -> tuple[tuple[RandomTerm, ...], Columns]:
-    """Return the random terms that an estimator declares, and what each column of X is.
+    """Return the random-effects terms an estimator declares, and the column roles.
 
     Without `random` every grouping column gets a random intercept that is no label of a residual
     structure.
@@ -266,7 +266,7 @@ def warn_without_groups(
 
 
 def warn_of_missing(missing: Sequence[str], what: str, remedy: str) -> None:
-    """Warn that labels are not given, so that something of the model is left out."""
+    """Warn that labels are not given, so that part of the model is left out."""
     warn(
         f"no labels of {list(missing)} are given to a model that was fitted with them, so its "
         f"{what} are left out. {remedy}",
@@ -294,7 +294,7 @@ def _under_names(
 
 
 def chosen_factors(random: str | Sequence[str], factors: Sequence[str]) -> set[str]:
-    """Return the factors that the argument `random` of `predict` chooses.
+    """Return the grouping factors that the argument `random` of `predict` selects.
 
     Raises ValueError for other words than "all" and "none", and for factors that the model has not.
     """
@@ -316,7 +316,7 @@ def chosen_factors(random: str | Sequence[str], factors: Sequence[str]) -> set[s
 @stored
 @dataclass(frozen=True, slots=True, eq=False)
 class RandomColumns:
-    """Which columns of X the regressor gets, and which the model of its residuals."""
+    """Columns of X for the regressor, and for the model of its residuals."""
 
     columns: Columns
     slopes: tuple[int, ...]  # positions of the fixed columns of the model of residuals; some vary

@@ -1,4 +1,4 @@
-"""The rows that have all that is asked of them, and results with NaN for the others."""
+"""Complete rows, and results padded with NaN for the others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MissingRows = Literal["raise", "nan"]
 
 
 def leaves_gaps(fitted: Any, missing: MissingRows | None) -> bool:
-    """Tell whether rows with missing values have NaN for results, or are an error.
+    """Tell whether rows with missing values give NaN results rather than an error.
 
     None is as a model was fitted. Raises ValueError for another word, and for NaN of an estimator
     that takes another learner's predictions.
@@ -38,7 +38,7 @@ def leaves_gaps(fitted: Any, missing: MissingRows | None) -> bool:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompleteRows:
-    """Rows with their missing values found."""
+    """Rows with their missing values located."""
 
     table: InputTable  # X
     others: tuple[Any, ...]  # y, weights or groups, (n,) each, None where they are not given
@@ -55,7 +55,7 @@ class CompleteRows:
 
     @classmethod
     def of_fit(cls, fitted: Any, X: Any, y: Any, sample_weight: Any, groups: Any) -> CompleteRows:
-        """Find the rows that a fit would have taken."""
+        """Find the rows that a fit would have used."""
         table = InputTable.of(X)
         complete = _complete(table, _needed(fitted, table, "all") | set(fitted.columns.groups))
         given = {} if groups is None else read_groups(groups)
@@ -73,7 +73,7 @@ class CompleteRows:
         return self.table.take(chosen).values, *others
 
     def spread(self, find: Callable[..., Any], *, n_columns: int = 0, n_results: int = 1) -> Any:
-        """Call a function with the complete rows, and give its results NaN for the others.
+        """Call a function with the complete rows, and pad its results with NaN.
 
         It returns arrays of shape (m,), or (m, n_columns), one or several.
         """
@@ -88,7 +88,7 @@ class CompleteRows:
         return tuple(self._spread(each) for each in found)
 
     def predicted(self, predict: Callable[..., Any], **settings: Any) -> Any:
-        """Return what `predict` of a regressor says of the complete rows, NaN for the others."""
+        """Return the predictions of a regressor for complete rows, NaN for the others."""
         return self.spread(
             partial(predict, **settings),
             n_columns=3 if settings.get("interval") is not None else 0,

@@ -1,4 +1,4 @@
-"""What a nonlinear model makes of its arguments: the curve, its inputs, and who is what."""
+"""Validation of the arguments of a nonlinear model: the curve, its inputs, and column roles."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _CALL = re.compile(r"\s*([A-Za-z_.][\w.]*)\s*\((.*)\)\s*", re.DOTALL)
 @stored
 @dataclass(frozen=True, eq=False)
 class CurveRecipe:
-    """A curve as it can be stored: its name or function, and the names of its parameters."""
+    """A curve in storable form: its name or function, and its parameter names."""
 
     model: Any  # a name in `CURVES`, or a function
     names: tuple[str, ...]
@@ -87,12 +87,12 @@ class CurveRecipe:
 
     @property
     def n_inputs(self) -> int | None:
-        """Number of columns that it is a curve of, None where any number is right."""
+        """Number of inputs, None where any number is allowed."""
         return len(CURVES[self.model].inputs) if isinstance(self.model, str) else None
 
     @property
     def text(self) -> str:
-        """The curve as a formula has it, without its inputs."""
+        """The curve as in a formula, without its inputs."""
         if isinstance(self.model, str):
             return self.model
         return str(getattr(self.model, "__name__", type(self.model).__name__))
@@ -175,7 +175,7 @@ def read_curve_data(estimator: Any, X: Any, y: Any, sample_weight: Any, groups: 
 
 
 def input_values(table: InputTable, inputs: Sequence[str]) -> FloatArray:
-    """Return the columns that a curve is of, (n, m), or expressions in these.
+    """Return the inputs of a curve, (n, m): columns, or expressions of columns.
 
     Raises ValueError where one is not there, and for a function that learns from rows.
     """
@@ -191,7 +191,7 @@ def input_values(table: InputTable, inputs: Sequence[str]) -> FloatArray:
 
 
 def is_expression(text: Any, names: Sequence[str]) -> bool:
-    """Tell whether an input of a curve is no column, but calculated from some."""
+    """Tell whether an input of a curve is an expression rather than a column."""
     is_other = isinstance(text, str) and text not in names and not text.isidentifier()
     return is_other and bool(variables(text, names))
 
@@ -208,7 +208,7 @@ def _input_of(table: InputTable, text: str) -> FloatArray:
 
 
 def start_values(start: Any, names: Sequence[str], sizes: Sequence[int]) -> dict[str, FloatArray]:
-    """Return the values that a user gives parameters at the start, (1,) or one a coefficient.
+    """Return starting values given by the user, (1,) or one per coefficient.
 
     Raises ValueError for other names and other lengths.
     """
@@ -240,7 +240,7 @@ def start_values(start: Any, names: Sequence[str], sizes: Sequence[int]) -> dict
 
 
 def _arguments(text: str) -> list[str]:
-    """Return what stands between the commas of a call, outside of further brackets."""
+    """Return the comma-separated arguments of a call, outside further brackets."""
     call = read_phrase(text).content
     if not call.is_call or len(call.tokens) == 3:
         return [""]
@@ -274,7 +274,7 @@ def _chosen_inputs(
     fixed: Mapping[str, str],
     context: Mapping[str, Any],
 ) -> tuple[str, ...]:
-    """Return the columns that the curve is of: those asked for, or all that are nothing else."""
+    """Return the inputs of the curve: those requested, or all other columns."""
     names = columns.names
     if asked is not None:
         found = [

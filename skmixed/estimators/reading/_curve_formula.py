@@ -1,4 +1,4 @@
-"""A formula of three parts: response ~ curve ~ random effects."""
+"""Formulas of three parts: response ~ curve ~ random effects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of a data frame that a whole formula names, and the formula as parameters."""
+"""Rows of a data frame that a complete formula names, and the formula as parameters."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from skmixed.exceptions import warn
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FormulaRows:
-    """The complete rows of a data frame that a whole formula names."""
+    """Complete rows of a data frame that a complete formula names."""
 
     parts: FormulaParts
     text: str  # the formula as it was given
@@ -128,7 +128,7 @@ class FormulaRows:
         return self.table[name] if name in self.names else self.evaluate(response)
 
     def trials(self, family: str) -> FloatArray | None:
-        """Return hits and misses, (n, 2), of a response of two columns, None for another.
+        """Return successes and failures, (n, 2), of ``cbind``, None for others.
 
         Raises ValueError for another family than binomial, and for negative numbers.
         """
@@ -223,7 +223,7 @@ def _read_all(
 
 
 def _refuse_repeated(names: tuple[str, ...], used: Collection[str]) -> None:
-    """Raise ValueError for columns of one name that a formula uses."""
+    """Raise ValueError for repeated column names that a formula uses."""
     repeated = sorted(name for name in used if names.count(name) > 1)
     if repeated:
         raise ValueError(
@@ -310,7 +310,7 @@ def _complete_rows(
 
 
 def random_text(terms: tuple[RandomTerm, ...]) -> str | None:
-    """Write the random terms as the parameter `random`."""
+    """Write random-effects terms as the parameter `random`."""
     bars = [
         structured_text(f"{term.left} | {_factor_text(term)}", term.covariance) for term in terms
     ]
@@ -322,6 +322,6 @@ def _factor_text(term: RandomTerm) -> str:
 
 
 def fixed_text(parts: FormulaParts) -> str:
-    """Write the fixed part, curves and offsets as the parameter `fixed`."""
+    """Write fixed effects, smooth curves and offsets as the parameter `fixed`."""
     offsets = [f"offset({offset})" for offset in parts.offsets]
     return " + ".join([parts.fixed, *(smooth.text for smooth in parts.smooths), *offsets])

@@ -1,4 +1,4 @@
-"""Rows with their responses, as a fitted mixed model sees them."""
+"""Rows with their responses, as a fitted mixed model reads them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from skmixed.estimators.reading._training_data import read_exposure
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ObservedRows:
-    """Rows with their responses; they may be those of the fit or others."""
+    """Rows with their responses, training data or others."""
 
     y: FloatArray  # (n,), 0 and 1 of a classifier
     weights: FloatArray | None  # (n,), positive

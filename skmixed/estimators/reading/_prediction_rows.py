@@ -1,4 +1,4 @@
-"""Rows as a fitted linear mixed model predicts them: their means, errors, and draws."""
+"""Rows to predict with a fitted mixed model: means, standard errors, and simulation."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _REPLICATES_AT_ONCE = 250  # refitted in lock-step; draws depend on it, memory g
 @stored
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class MixedEstimates:
-    """What a fit estimates."""
+    """Estimates of a fit."""
 
     beta: FloatArray  # (n_fixed,), in raw units
     effects: list[FloatArray]  # conditional modes of every used factor, (n_levels, k)
@@ -52,14 +52,14 @@ class MixedEstimates:
 @stored
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class LinearEstimates(MixedEstimates):
-    """What a fit of a linear mixed model estimates."""
+    """Estimates of a linear mixed model."""
 
     residual_variance: float  # in squared units of y
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictor:
-    """What predictions need of a fitted model, which is no sums."""
+    """What predictions require of a fitted model: no sums."""
 
     design: Design
     spec: ModelSpec
@@ -147,7 +147,7 @@ class PredictionRows:
     parts: Mapping[int, BoolArray] = field(default_factory=dict)  # (k,)
 
     def refuse_parts(self, instead: str) -> None:
-        """Raise ValueError if not all effects of some factor are wanted; what to do `instead`."""
+        """Raise ValueError if only some effects of a factor are selected."""
         if self.parts:
             names = [self.indexes[factor].name for factor in self.parts]
             raise ValueError(
@@ -156,7 +156,7 @@ class PredictionRows:
             )
 
     def are_unknown(self, factor: int) -> BoolArray:
-        """Tell which rows, (n,), have a level of a factor that is not known."""
+        """Tell which rows, (n,), have an unknown level of a factor."""
         membership = self.by.design.memberships.get(self.indexes[factor].name)
         if membership is None:
             return np.asarray(self.codes[factor] == UNKNOWN)
@@ -171,7 +171,7 @@ class PredictionRows:
 
     @property
     def rows_of_wanted(self) -> Rows:
-        """The same with no level of the factors that are not wanted."""
+        """The same, with unknown levels for the factors that are not selected."""
         codes = list(self.codes)
         for factor, keep in zip(self.by.spec.used_factors, self.wanted, strict=True):
             if not keep:
@@ -246,7 +246,7 @@ def simulate_rows(
     values: ParameterValues | None = None,  # parameters in the place of the estimates
     weights: FloatArray | None = None,  # (n,), precisions
 ) -> FloatArray:
-    """Draw responses of rows, (n, n_samples), in units of y, as `draw_predictors` has them."""
+    """Simulate responses, (n, n_samples), in units of y, as `draw_predictors`."""
     drawn = draw_predictors(fit, source, predicted, n_samples, random, generator, values)
     noise = generator.standard_normal(drawn.shape)
     design = predicted.by.design.residual
@@ -267,7 +267,7 @@ def draw_predictors(
     generator: np.random.Generator,
     values: ParameterValues | None = None,  # parameters in the place of the estimates
 ) -> FloatArray:
-    """Draw X beta + Z b of rows, offsets in it, (n, n_samples).
+    """Simulate X beta + Z b of rows, including offsets, (n, n_samples).
 
     Curves of all rows are as estimated. The effects of known levels are drawn too if `random` is
     "new", and are their modes if it is "fitted". Raises ValueError if labels are not given.
@@ -335,7 +335,7 @@ def drawn_effects(
     generator: np.random.Generator,
     root: FloatArray | None = None,  # (k, k), of their covariance, by default the estimated one
 ) -> FloatArray:
-    """Draw random effects for every row's level of a factor, (n, k, n_samples).
+    """Simulate the random effects of each row's level of a factor, (n, k, n_samples).
 
     Rows of one label share them; those of known levels are their modes if `random` is "fitted".
     Raises ValueError if labels are not given.

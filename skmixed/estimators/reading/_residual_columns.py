@@ -1,4 +1,4 @@
-"""The columns of a residual structure, from X or `groups`."""
+"""Columns of a residual structure, from X or `groups`."""
 
 from __future__ import annotations
 

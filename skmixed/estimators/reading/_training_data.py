@@ -1,4 +1,4 @@
-"""What fits, further rows and predictions of a mixed model make of their arguments."""
+"""Validation of the arguments of fits, further rows and predictions of a mixed model."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class TrainingData:
         )
 
     def mean_offset(self, design: Design) -> float | None:
-        """Return the mean of offsets, logarithms of exposures among them, None without any."""
+        """Return the mean offset, including log exposures, None without any."""
         offset = with_exposure(design.offset(self.source), self.exposure)
         return None if offset is None else float(offset.mean())
 
@@ -174,7 +174,7 @@ def read_residual(
 
 
 def read_exposure(table: InputTable, name: str | None) -> FloatArray | None:
-    """Return the column of exposures, (n,), None if there is none.
+    """Return the exposure column, (n,), None if there is none.
 
     Raises ValueError if it is not there, and for one that is not positive.
     """
@@ -326,7 +326,7 @@ def _changed_kinds(
 
 
 def declaration(estimator: Any) -> dict[str, str]:
-    """Return the parameters that say what the columns are, as text that can be compared.
+    """Return the parameters that determine the columns, as comparable text.
 
     Of the context these are the names: functions are others in another process.
     """
@@ -370,7 +370,7 @@ def read_observed(
 
 
 def with_exposure(offset: FloatArray | None, exposure: FloatArray | None) -> FloatArray | None:
-    """Add the logarithm of exposures, (n,), to an offset, (n,)."""
+    """Add log exposures, (n,), to an offset, (n,)."""
     if exposure is None:
         return offset
     return np.log(exposure) if offset is None else offset + np.log(exposure)

@@ -1,4 +1,4 @@
-"""The response and the weights that a whole formula names, read from rows after the fit."""
+"""Response and weights that a complete formula names, read from data after the fit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from skmixed.estimators.reading._input_table import InputTable
 @stored
 @dataclass(frozen=True, slots=True)
 class WrittenResponse:
-    """The left-hand side of a whole formula, and its weights, as expressions."""
+    """Left-hand side of a complete formula, and its weights, as expressions."""
 
     parts: tuple[str, ...]  # the response, or hits and misses of ``cbind``
     columns: tuple[str, ...]  # those that these name
@@ -33,7 +33,7 @@ class WrittenResponse:
 
     @property
     def is_weighted(self) -> bool:
-        """Whether rows have weights that expressions tell, trials among them."""
+        """Whether expressions determine weights, including numbers of trials."""
         return len(self.parts) == 2 or self.weights is not None
 
     def read(
@@ -58,7 +58,7 @@ class WrittenResponse:
         return (self._response(X, context) if y is None else y), sample_weight
 
     def weights_of(self, X: Any, context: Mapping[str, Any] | None) -> FloatArray:
-        """Return weights, (n,): trials of ``cbind``, times those that were given beside."""
+        """Return weights, (n,): trials of ``cbind``, times any other weights."""
         has_trials = len(self.parts) == 2
         use = f"{'numbers of trials' if has_trials else 'weights'}: pass sample_weight"
         if self.has_array:
@@ -84,14 +84,14 @@ class WrittenResponse:
         return np.divide(hits, total, out=np.where(np.isnan(total), np.nan, 0.0), where=total > 0.0)
 
     def tells_weights(self, X: Any) -> bool:
-        """Tell whether X has all columns that weights are made of."""
+        """Tell whether X has all columns from which weights are computed."""
         table = X if isinstance(X, InputTable) else InputTable.of_frame(X)
         columns = (*(self.columns if len(self.parts) == 2 else ()), *self.weighing)
         is_told = self.is_weighted and not self.has_array
         return is_told and table is not None and set(columns) <= set(table.names)
 
     def hint(self) -> str:
-        """Return what y and weights of ``cbind`` are, for messages; nothing of other responses."""
+        """Describe y and weights of ``cbind`` for messages; empty for others."""
         if len(self.parts) == 1:
             return ""
         hits, misses = self.parts
