@@ -22,8 +22,8 @@ Fitted = TypeVar("Fitted", bound=MixedEstimator[Any])
 
 # Arguments of R's functions, and what to write instead.
 _SPELLED_IN_R = {
-    "control": "the gradient is exact, so there is no choice of optimiser; max_iter and tol limit the "
-    "search",
+    "control": "the gradient is exact, so there is no choice of optimiser; max_iter and tol "
+    "limit the search",
     "offset": "write offset(x) into the formula",
     "subset": "pass the rows themselves, data[data['x'] > 0] or data.query('x > 0')",
     "contrasts": "write them into the formula, C(x, contr.sum)",
