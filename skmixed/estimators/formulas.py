@@ -66,7 +66,7 @@ def _check_call(
     if not isinstance(formula, str):
         if isinstance(data, str):
             raise TypeError(
-                f"{caller} takes the formula first, then the data: {caller}({caller}, data)"
+                f"{caller} takes the formula first, then the data: {caller}({data!r}, data)"
             )
         raise TypeError(f"formula is a {type(formula).__name__}; a string, as in R, is expected")
     for name, instead in decided.items():

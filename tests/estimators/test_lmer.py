@@ -169,7 +169,7 @@ def test_rows_without_a_weight_are_incomplete():
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        (np.ones(3), r"weights has shape \(3,\); data has 180 rows"),
+        (np.ones(3), r"weights has shape \(3,\), but data has 180 rows"),
         (2.0, r"weights has shape \(\)"),
         ("w", "'w' uses no column of the data"),
         ("Days + w", "refers to 'w'"),

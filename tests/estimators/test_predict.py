@@ -138,7 +138,7 @@ def test_labels_of_another_type_are_unknown():
     model = MixedLinearRegressor(RANDOM).fit(codes, Y)
     same = model.predict(codes.astype({"school": float}))
     assert_allclose(same, model.predict(codes), rtol=1e-12)
-    with pytest.warns(UnknownLevelWarning, match="are text now"):
+    with pytest.warns(UnknownLevelWarning, match="no label of 'school' is known: labels were"):
         other = model.predict(codes.astype({"school": str}))
     assert_allclose(other, model.predict(codes, random=["class"]), rtol=1e-12)
 
@@ -360,7 +360,7 @@ def test_labels_of_another_kind_are_pointed_out():
         prediction = model.predict(numbers)
     assert_allclose(prediction, model.predict(X, random="none"))
     model.fit(numbers, y)
-    with pytest.warns(UnknownLevelWarning, match="they were numbers in fit and are text"):
+    with pytest.warns(UnknownLevelWarning, match="no label of 'Subject' is known: labels"):
         model.predict(X)
 
 

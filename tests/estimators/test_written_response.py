@@ -77,7 +77,7 @@ def test_trials_and_exposures_of_a_fit_by_arrays_are_asked_for(cbpp, family):
         lambda: residual_tests(model, X, share),
         lambda: influence(model, X, share),
     ):
-        with pytest.raises(ValueError, match=f"fitted to {asked} as sample_weight"):
+        with pytest.raises(ValueError, match=f"fitted with {asked} as sample_weight"):
             ask()
     single = model.simulate(X, sample_weight=np.ones(56), random_state=0)
     np.testing.assert_array_equal(single, single.round())
@@ -150,7 +150,7 @@ def test_intervals_of_observations_take_trials_that_are_there(cbpp, of_trials):
         found, of_trials.predict_interval(cbpp, sample_weight=cbpp["size"])
     )
     np.testing.assert_array_equal(of_trials.predict(cbpp, interval=0.95)[:, 1:], found)
-    with pytest.raises(ValueError, match="give it as sample_weight"):
+    with pytest.raises(ValueError, match="a prediction interval of a proportion requires"):
         of_trials.predict_interval(cbpp[["period", "herd"]])
 
 

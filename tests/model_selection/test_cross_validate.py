@@ -101,7 +101,7 @@ def test_a_search_inside_with_routing():
 
 def test_a_search_inside_without_routing():
     search = GridSearchCV(MixedLinearRegressor(), {"method": ["reml", "ml"]}, cv=3)
-    with pytest.raises(ValueError, match="GridSearchCV does not hand groups to the MixedLinear"):
+    with pytest.raises(ValueError, match="without metadata routing, GridSearchCV"):
         cross_validate(search, X, Y, groups=SHOP)
     columns = GridSearchCV(MixedLinearRegressor("(1 | shop)"), {"method": ["reml", "ml"]}, cv=3)
     scores = cross_validate(columns, FRAME, Y, groups=SHOP, cv=FOLDS)
