@@ -27,7 +27,7 @@ _SPELLED_IN_R = {
     "offset": "write offset(x) into the formula",
     "subset": "pass the rows themselves, data[data['x'] > 0] or data.query('x > 0')",
     "contrasts": "write them into the formula, C(x, contr.sum)",
-    "start": "starting values are found automatically; skmixed.model_selection.all_fits tries others",
+    "start": "searches find their own starts; skmixed.model_selection.all_fits tries others",
 }
 
 # Parameters that the formula or R's arguments determine, and what to write instead.
