@@ -28,6 +28,10 @@ _SPELLED_IN_R = {
     "subset": "pass the rows themselves, data[data['x'] > 0] or data.query('x > 0')",
     "contrasts": "write them into the formula, C(x, contr.sum)",
     "start": "searches find their own starts; skmixed.model_selection.all_fits tries others",
+    "ziformula": "zeros have no model of their own; fit a MixedClassifier to whether a row is "
+    "zero, and another model to the rows that are not",
+    "dispformula": "write residual='var(f)' of lmer for unequal variances; dispersions of other "
+    "families do not vary",
 }
 
 # Parameters that the formula or R's arguments determine, and what to write instead.

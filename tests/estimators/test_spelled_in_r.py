@@ -18,6 +18,8 @@ TRIALS = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
         ("offset", "offset\\(x\\) into the formula"),
         ("subset", "data.query"),
         ("contrasts", "C\\(x, contr.sum\\)"),
+        ("ziformula", "MixedClassifier"),
+        ("dispformula", "residual='var\\(f\\)' of lmer"),
     ],
 )
 def test_arguments_of_r_are_named_with_what_to_write(name, instead):
