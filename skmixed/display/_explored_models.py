@@ -93,7 +93,7 @@ def explored_model(estimator: Any, factor: str | None) -> ExploredModel:
         return ExploredGroups(estimator, factor)
     if isinstance(state, BayesianState):
         return ExploredPosterior(estimator, factor)
-    if type(state) is LinearState:
+    if isinstance(state, LinearState):
         return ExploredLinear(estimator, factor)
     if isinstance(state, GeneralizedState) and isinstance(state.fit.family, MeanFamily):
         return ExploredGeneralized(estimator, factor)
@@ -115,7 +115,8 @@ class ExploredMixed(ExploredModel):
             raise ValueError("explore needs groups, and the model has no grouping factor")
         if self.state.design.memberships:
             raise ValueError(
-                "explore shows rows of one level of a factor, and those of mm() have several"
+                "explore shows rows of one level of a factor, and those of mm() have several, as "
+                "have those of related levels with several effects"
             )
         self.factor = grouping.factor(factor)
         spec, indexes = self.state.fit.spec, [f.index for f in self.state.design.grouping.factors]

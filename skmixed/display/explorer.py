@@ -88,8 +88,8 @@ def explore(
         ordered categories.
     ValueError
         For unknown names and values, a level that is no probability, a model without groups or
-        without intervals, rows of several levels (``mm()``), and for a page that would be larger
-        than `max_size`.
+        without intervals, multiple membership (``mm()``), several effects of related levels, and
+        for a page that would be larger than `max_size`.
 
     See Also
     --------

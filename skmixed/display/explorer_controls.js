@@ -10,7 +10,7 @@ function showChosen() {
     if (group === null) return [];
     const label = t.labels[group];
     const settings = { type: "button", "aria-label": `Remove ${label}` };
-    const button = make("button", settings, swatch(slot), make("span", {}, label), "×");
+    const button = make("button", settings, swatch(slot), make("span", { title: label }, label), "×");
     button.addEventListener("click", () => removeGroup(slot));
     return [make("li", {}, button)];
   }));

@@ -1,7 +1,6 @@
 """A headless Chromium that pages are opened in, moved by its DevTools protocol over two pipes."""
 
 import base64
-import fcntl
 import json
 import os
 import select
@@ -73,6 +72,8 @@ class Browser:
 
 def as_protocol_descriptors(read, write):
     """Make two descriptors 3 and 4, as the browser has them, whatever these were."""
+    import fcntl  # not everywhere where the tests are read
+
     apart = [fcntl.fcntl(each, fcntl.F_DUPFD, 10) for each in (read, write)]
     for each, number in zip(apart, (3, 4), strict=True):
         os.dup2(each, number)

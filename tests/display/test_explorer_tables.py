@@ -17,7 +17,9 @@ from skmixed import (
     MixedEffectsRegressor,
     MixedGeneralizedRegressor,
     MixedLinearRegressor,
+    MixedLinearRegressorCV,
     OrdinalMixedClassifier,
+    Relationship,
     glmer,
     lmer,
 )
@@ -115,6 +117,40 @@ def test_linear_models(pupils, formula):
     page = arrays_of(model, pupils, factor="school")
     others = ("town",) if "town" in formula else ()
     check(model, pupils, page, ("school",), [("s03",), ("s17",)], others=others, kinds=BOTH)
+
+
+def test_a_chosen_model_and_one_of_related_levels(pupils):
+    columns = pupils[["school", "hours", "age"]]
+    chosen = MixedLinearRegressorCV(["(1 | school)", "(1 + hours | school)"])
+    check_one = {"factor": ("school",), "labels": [("s03",)], "kinds": BOTH}
+    chosen.fit(columns, pupils["score"])
+    check(chosen, columns, arrays_of(chosen, columns), **check_one)
+    schools = sorted(pupils["school"].unique())
+    distance = np.abs(np.subtract.outer(range(len(schools)), range(len(schools))))
+    kin = {"school": Relationship(np.exp(-distance / 3.0), schools)}
+    related = MixedLinearRegressor("(1 | school)", relationship=kin).fit(columns, pupils["score"])
+    check(related, columns, arrays_of(related, columns), **check_one)
+    several = MixedLinearRegressor("(1 + age | school)", relationship=kin)
+    with pytest.raises(ValueError, match="related levels with several effects"):
+        arrays_of(several.fit(columns, pupils["score"]), columns)
+    formula = "score ~ age + (1 | mm(school, other))"
+    members = pupils.assign(other=pupils["school"].sample(frac=1.0, random_state=0).to_numpy())
+    with pytest.raises(ValueError, match=r"those of mm\(\) have several"):
+        arrays_of(lmer(formula + " + (1 | town)", members), members)
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "score ~ year * flag + I(year**2) + (1 + year | school)",
+        "score ~ s(year) + s(hours, by=club) + (1 + year | school)",
+        "score ~ 0 + club + flag + (0 + flag | school)",
+    ],
+)
+def test_terms_of_columns_far_from_zero(pupils, formula):
+    table = pupils.assign(year=2000.0 + pupils["age"] / 20.0, flag=pupils["age"] > 100)
+    model = lmer(formula, table)
+    check(model, table, arrays_of(model, table), ("school",), [("s03",)], kinds=BOTH)
 
 
 @pytest.mark.parametrize("random", ["(1 | school)", "(1 + year | school)", "(0 + year | school)"])
