@@ -1,4 +1,4 @@
-"""The whole posterior of linear mixed models, from what a fit holds without rows."""
+"""Posterior draws, priors and Bayesian model comparison for mixed models."""
 
 from skmixed.bayes._pymc import to_pymc
 from skmixed.bayes.coefficient_distributions import Normal

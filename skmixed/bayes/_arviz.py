@@ -1,4 +1,4 @@
-"""The one place that knows ArviZ: diagnostics of chains, and its data trees."""
+"""The only module that imports ArviZ: diagnostics of chains, and data trees."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ import numpy as np
 from skmixed._extras import missing
 from skmixed.core.linalg import FloatArray
 
-_TAILS = (0.05, 0.95)  # quantiles whose effective sample size is that of the tails
+_TAILS = (0.05, 0.95)  # quantiles for the effective sample size of the tails
 
 
 def chain_diagnostics(draws: Mapping[str, FloatArray]) -> dict[str, dict[str, float]]:
-    """Return error of the mean, effective sample sizes and R-hat of draws, (chains, draws) each."""
+    """Return the Monte Carlo error of the mean, effective sample sizes and R-hat of each parameter.
+
+    Draws are (chains, draws) each.
+    """
     try:
         from arviz_stats.base import array_stats
     except ImportError as error:
-        raise missing("arviz-stats", "bayes", "telling how well chains have mixed") from error
+        raise missing("arviz-stats", "bayes", "diagnostics of chains") from error
     axes = {"chain_axis": 0, "draw_axis": 1}
     found = {}
     for name, values in draws.items():

@@ -1,4 +1,4 @@
-"""The one place that knows PyMC: the same model with the same distributions, for its samplers."""
+"""The only module that imports PyMC: the same model, for its samplers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from skmixed.inference.fitted import (
     snapshot,
 )
 
-_USE = "a model of PyMC"
+_USE = "a PyMC model"
 
 
 def to_pymc(
@@ -47,46 +47,46 @@ def to_pymc(
 ) -> Any:
     """Build the model that `sample` draws from in PyMC; needs the extra ``pymc``.
 
+    Use it for models that `sample` does not support, and to check its results: sample it with
+    ``pymc.sample(model=...)`` or with nutpie. Compilation takes minutes.
+
+    Read more in the user guide: :doc:`/guide/posterior`.
+
     Parameters
     ----------
     model : estimator
-        A fitted `MixedLinearRegressor`, `MixedClassifier` or `MixedGeneralizedRegressor`, of any
+        A fitted `MixedLinearRegressor`, `MixedClassifier` or `MixedGeneralizedRegressor` with any
         number of factors.
     prior : {"weak", "rstanarm", "reference"} or Prior, default="weak"
-        Prior distributions, as for `sample`.
+        Prior distributions; see `sample`.
     X : array-like or data frame of shape (n, n_features)
-        The rows that `fit` was given, in any order.
+        The training data, in any order; the model does not store it.
     y : array-like of shape (n,), default=None
-        Their response. Of a model by a whole formula, as of `lmer`, None reads it off X, and
-        weights, too.
+        Their response. None reads it, and the weights, from X, for a model fitted by a whole
+        formula, such as that of `lmer`.
     sample_weight : None or array-like of shape (n,), default=None
-        Their weights.
+        Weights of the rows, as passed to ``fit``.
     groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-        Their labels, if they were given as `groups` to `fit`.
+        Group labels of the rows, if they were passed to ``fit`` as `groups`.
 
     Returns
     -------
     pymc.Model
-        With ``coef``, ``sigma`` or ``dispersion``, and for every factor ``sd_``, ``cor_`` and
-        ``effects_`` of its name, as `PosteriorDraws.to_datatree` has them. Effects are standard
-        normal variables times a root of their covariance.
+        A model with the variables ``coef``, ``sigma`` or ``dispersion``, and for each factor
+        ``sd_``, ``cor_`` and ``effects_`` followed by its name, as in `PosteriorDraws.to_datatree`.
+        The random effects have a non-centred parametrisation.
 
     Raises
     ------
     ImportError
-        Where PyMC is not installed.
+        If PyMC is not installed.
     ValueError
-        If these are not the rows of the fit, for categories in an order, and as `sample` for
-        structures without prior distributions and names that the model does not have.
+        If these are not the training data, for ordered categories, and, as in `sample`, for
+        covariance structures without priors and unknown names.
 
     See Also
     --------
-    sample : Draws without PyMC, where it can.
-
-    Notes
-    -----
-    It is the way for models that `sample` does not take, and to check it: sample it with
-    ``pymc.sample(model=...)`` or with nutpie. Compiling takes minutes.
+    sample : Draws without PyMC.
 
     References
     ----------
@@ -120,7 +120,7 @@ def to_pymc(
 
 
 class _Translation:
-    """A model on its way to PyMC, all of it in raw units."""
+    """Translation of a model to PyMC, in raw units."""
 
     def __init__(
         self,
@@ -176,10 +176,10 @@ class _Translation:
             return self._scale(f"{name}_shape", given.inner) ** -0.5
         if isinstance(given, Flat):
             return self.pt.exp(pm.Flat(name)) if given.log else pm.HalfFlat(name)
-        raise TypeError(f"{given!r} has no counterpart in PyMC here")
+        raise TypeError(f"{given!r} has no counterpart in the PyMC model: use another distribution")
 
     def _noise(self) -> Any:
-        """Return sigma, or the coefficient of variation of a family; None where there is none."""
+        """Return sigma, or the coefficient of variation of a family; None if there is none."""
         if self.prior.noise is None:
             return None
         noise = self._scale("noise", self.prior.noise)
@@ -258,7 +258,7 @@ class _Translation:
         return found
 
     def _correlation_root(self, name: str, correlation: LKJ, k: int) -> Any:
-        """Return the Cholesky factor of correlations from their partial ones, as densities do."""
+        """Return the Cholesky factor of correlations, built from partial correlations."""
         pt, shapes = self.pt, correlation.partial_shapes(k)
         beta = self.pm.Beta(f"partial_{name}", alpha=shapes, beta=shapes, shape=len(shapes))
         z, place = 2.0 * beta - 1.0, 0
@@ -303,7 +303,7 @@ class _Translation:
     def _observed(
         self, distribution: Any, y: Any, counts: FloatArray | None, **parameters: Any
     ) -> None:
-        """Add rows, each as often as it counts."""
+        """Add the observed rows, with multiplicities."""
         if counts is None:
             distribution("y", observed=y, **parameters)
             return

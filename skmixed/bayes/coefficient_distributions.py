@@ -1,4 +1,4 @@
-"""Distributions of coefficients before the data."""
+"""Prior distributions of coefficients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from skmixed.design.records import stored
 @stored
 @dataclass(frozen=True)
 class Normal:
-    """A normal distribution of a coefficient.
+    """Normal prior for a coefficient.
+
+    Read more in the user guide: :doc:`/guide/posterior`.
 
     Parameters
     ----------
@@ -24,7 +26,8 @@ class Normal:
 
     See Also
     --------
-    Prior : Where it is given to coefficients.
+    Prior : Assigns it to coefficients.
+    Flat : The improper uniform prior.
 
     Examples
     --------

@@ -1,6 +1,7 @@
-"""Coefficients drawn and averaged over weighted values of the variances, some of these at a time.
+"""Coefficients, drawn and averaged over weighted values of the variances, in batches.
 
-At each value they are normal. Matrices of all values would be thousands times p x p numbers.
+Given the variances they are normal. The covariance matrices of all values at once would be
+thousands of p x p arrays.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from skmixed.core.posterior.importance import equal_places
 from skmixed.core.posterior.integrated_likelihood import GivenVariances
 from skmixed.core.posterior.posterior_sample import PosteriorSample
 
-_LEAST_NODES = 100  # the same, of means alone
-_NODE_CELLS = 2e7  # numbers in covariances at nodes, above which there are fewer: 160 MB
+_LEAST_NODES = 100  # nodes that are enough for means
+_NODE_CELLS = 2e7  # numbers in the covariances at nodes, above which nodes are fewer: 160 MB
 
 
 @dataclass(frozen=True, eq=False)
 class CoefficientDraws:
-    """What points of a posterior say of the p coefficients of the kept columns, in raw units."""
+    """Posterior of the p coefficients of the kept columns, in raw units."""
 
     mean: FloatArray  # (p,)
     covariance: FloatArray  # (p, p)
@@ -32,14 +33,14 @@ class CoefficientDraws:
 
 
 def n_nodes(p: int, most: int) -> int:
-    """Return the number of nodes of p coefficients, no more than `most`."""
+    """Return the number of nodes for p coefficients, at most `most`."""
     return min(most, VARIANCE_NODES, max(_LEAST_NODES, int(_NODE_CELLS / max(1, p * p))))
 
 
 def coefficient_draws(
     density: PosteriorDensity, found: PosteriorSample, generator: np.random.Generator
 ) -> CoefficientDraws:
-    """Draw coefficients at every state of the chains, and average them over all points."""
+    """Draw coefficients at each state of the chains, and average them over all points."""
     weights, states, p = found.weights, found.chains.ravel(), density.likelihood.problem.rank
     felt = np.flatnonzero(weights)
     deviates = generator.standard_normal((len(states), p))
@@ -73,7 +74,7 @@ def coefficient_draws(
 def _given(
     density: PosteriorDensity, found: PosteriorSample, felt: IntArray
 ) -> Iterator[tuple[IntArray, GivenVariances]]:
-    """Give the coefficients at some points at a time; sums that were not kept are made again."""
+    """Yield the coefficients for batches of points; sums that were not kept are recomputed."""
     phi = density.coordinates.phi(found.points[felt])
     size = density.n_at_once
     for start in range(0, len(felt), size):
@@ -83,9 +84,9 @@ def _given(
 
 
 def _among(wanted: IntArray, some: IntArray) -> Iterator[tuple[IntArray, IntArray]]:
-    """Give places of wanted points that are among some, ascending, and where they are there.
+    """Yield the positions of wanted points, ascending, and their positions within each batch.
 
-    No more at a time than there are points.
+    No batch has more of them than it has points.
     """
     places = np.flatnonzero((wanted >= some[0]) & (wanted <= some[-1]))
     for start in range(0, len(places), len(some)):

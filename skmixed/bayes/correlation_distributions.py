@@ -1,4 +1,4 @@
-"""Distributions of correlations before the data, by partial correlations."""
+"""Prior distributions of correlation matrices, by partial correlations."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ from skmixed.design.records import stored
 @stored
 @dataclass(frozen=True)
 class LKJ:
-    """The distribution of a correlation matrix with density proportional to det(R)^(eta - 1).
+    """LKJ prior for a correlation matrix, with density proportional to det(R)^(eta - 1).
+
+    Read more in the user guide: :doc:`/guide/posterior`.
 
     Parameters
     ----------
     eta : float, default=1.0
-        1 is uniform over all correlation matrices; larger values pull correlations to zero.
+        Shape. 1 is uniform over correlation matrices; larger values concentrate correlations about
+        zero.
 
     See Also
     --------
-    Prior : Where it is given to terms.
+    Prior : Assigns it to terms.
 
     References
     ----------
@@ -52,16 +55,16 @@ class LKJ:
         Parameters
         ----------
         k : int
-            Number of columns.
+            Number of rows and columns.
         size : int
             Number of matrices.
-        random_state : None, int, RandomState or Generator, default=None
-            Seed.
+        random_state : int, RandomState instance, Generator or None, default=None
+            Seed of the random number generator; pass an int for reproducible results.
 
         Returns
         -------
         ndarray of shape (size, k, k)
-            The draws.
+            The correlation matrices.
         """
         root = correlation_root(self.partial_draws(k, size, generator_of(random_state)), k)
         return np.asarray(root @ root.swapaxes(1, 2))
@@ -72,34 +75,36 @@ class LKJ:
         Parameters
         ----------
         k : int
-            Number of columns.
+            Number of rows and columns.
         size : int
             Number of draws.
         generator : Generator
-            Source of random numbers.
+            Random number generator.
 
         Returns
         -------
         ndarray of shape (size, k (k - 1) / 2)
-            Of columns i > j given those before j, row by row of the lower triangle.
+            Partial correlations of columns i > j given those before j, row by row of the lower
+            triangle.
         """
         b = self.partial_shapes(k)
         return np.asarray(2.0 * generator.beta(b, b, (size, len(b))) - 1.0)
 
     def partial_logpdf(self, z: FloatArray, k: int) -> FloatArray:
-        """Evaluate the log density of the inverse hyperbolic tangents of partial correlations.
+        """Evaluate the log density of Fisher-transformed partial correlations.
 
         Parameters
         ----------
         z : ndarray of shape (n, k (k - 1) / 2)
-            Partial correlations, as `partial_draws` has them.
+            Inverse hyperbolic tangents of partial correlations, in the order of `partial_draws`.
         k : int
-            Number of columns.
+            Number of rows and columns.
 
         Returns
         -------
         ndarray of shape (n,)
-            Log densities. The partial correlations are independent, each of them a beta variable.
+            Log densities. The partial correlations are independent, and beta distributed on (-1,
+            1).
         """
         b = self.partial_shapes(k)
         constant = (2.0 * b - 1.0) * np.log(2.0) + betaln(b, b)
@@ -107,34 +112,34 @@ class LKJ:
             return np.asarray((b * np.log1p(-(z**2)) - constant).sum(axis=1))
 
     def partial_slopes(self, z: FloatArray, k: int) -> FloatArray:
-        """Return derivatives of `partial_logpdf` in the inverse hyperbolic tangents.
+        """Return the derivatives of `partial_logpdf` in `z`.
 
         Parameters
         ----------
         z : ndarray of shape (n, k (k - 1) / 2)
-            Partial correlations.
+            Inverse hyperbolic tangents of partial correlations.
         k : int
-            Number of columns.
+            Number of rows and columns.
 
         Returns
         -------
         ndarray of shape (n, k (k - 1) / 2)
-            A derivative in each.
+            The derivatives.
         """
         return np.asarray(-2.0 * self.partial_shapes(k) * z)
 
     def partial_shapes(self, k: int) -> FloatArray:
-        """Return the shapes of the beta distributions of partial correlations.
+        """Return the parameters of the beta distributions of partial correlations.
 
         Parameters
         ----------
         k : int
-            Number of columns.
+            Number of rows and columns.
 
         Returns
         -------
         ndarray of shape (k (k - 1) / 2,)
-            Both parameters of every one, which is stretched to lie within -1 and 1.
+            Both parameters of each distribution, which is stretched to (-1, 1).
         """
         columns = np.array([j + 1 for i in range(k) for j in range(i)], dtype=np.float64)
         return np.asarray(self.eta + (k - 1 - columns) / 2.0)
@@ -152,7 +157,7 @@ def correlation_root(z: FloatArray, k: int) -> FloatArray:
 
 
 def _row(z: FloatArray, i: int) -> tuple[FloatArray, FloatArray]:
-    """Return partial correlations of a row, (n, i), and roots of what they leave, (n, i + 1)."""
+    """Return partial correlations of a row, (n, i), and square roots of the rest, (n, i + 1)."""
     own = z[:, i * (i - 1) // 2 : i * (i + 1) // 2]
     left = np.ones((len(z), i + 1))
     np.cumprod(1.0 - own**2, axis=1, out=left[:, 1:])
@@ -162,8 +167,8 @@ def _row(z: FloatArray, i: int) -> tuple[FloatArray, FloatArray]:
 def slopes_in_partial(z: FloatArray, k: int, slopes: FloatArray) -> FloatArray:
     """Return derivatives in atanh of partial correlations, given those in the Cholesky factors.
 
-    Of L_ij = z_ij sqrt(prod of 1 - z_il^2 over l < j) all entries at the right of j shrink by z_ij.
-    `slopes` are (n, k, k), the result (n, k (k - 1) / 2).
+    Of L_ij = z_ij sqrt(prod of 1 - z_il^2 over l < j) all entries to the right of j shrink with
+    z_ij. `slopes` are (n, k, k), the result (n, k (k - 1) / 2).
     """
     found = np.empty(z.shape)
     for i in range(1, k):

@@ -1,4 +1,4 @@
-"""Distributions of covariance matrices before the data, for penalised fits."""
+"""Prior distributions of covariance matrices, for penalised fits."""
 
 from __future__ import annotations
 
@@ -11,28 +11,31 @@ from skmixed.design.records import stored
 @stored
 @dataclass(frozen=True)
 class Wishart:
-    """A Wishart density of a covariance matrix with infinite scale: zero where it is singular.
+    """Wishart prior for a covariance matrix, with infinite scale, to avoid singular fits.
 
-    With k random columns it is proportional to ``det(Omega) ** ((df - k - 1) / 2)``, for Omega the
-    covariance of the random effects, in linear models over the residual variance. It does not
-    integrate to one, and is for penalised fits, which find where its product with the likelihood is
-    largest.
+    It is for penalised fits, which maximise the product of prior and likelihood: the density is
+    zero at singular matrices, and not integrable. With k random columns it is proportional to
+    ``det(Omega) ** ((df - k - 1) / 2)``, Omega being the covariance of the random effects, in
+    linear models relative to the residual variance.
+
+    Read more in the user guide: :doc:`/guide/reml`.
 
     Parameters
     ----------
     df : float or None, default=None
-        Degrees of freedom, more than k + 1; the more, the farther from singular. None is k + 2.5:
-        a standard deviation that would be zero is about one of its standard errors instead.
+        Degrees of freedom, more than k + 1; larger values keep the estimate farther from singular.
+        None is k + 2.5, which moves a standard deviation estimated as zero to about one standard
+        error.
 
     See Also
     --------
     skmixed.MixedLinearRegressor : Takes it as its `prior`.
-    Gamma : A distribution of one standard deviation.
+    Gamma : The counterpart for a single standard deviation.
 
     Notes
     -----
-    In R: ``wishart(df)`` of blme, with its infinite scale. A structure that shares one deviation
-    among columns counts that once, and independent columns each have k = 1.
+    In R: ``wishart(df)`` of blme, with its infinite scale. A standard deviation that columns share
+    counts once, and for independent columns k = 1 each.
 
     References
     ----------

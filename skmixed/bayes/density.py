@@ -1,4 +1,4 @@
-"""The posterior density of the variances, and where to begin to look for its modes."""
+"""The posterior density of the variances, and starting points of the search for its modes."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from skmixed.core.search.spread import spread
 from skmixed.core.search.starts import has_plenty, other_starts
 from skmixed.core.search.unbounded import NoMaximumError
 
-_KEPT_SUMS_CELLS = 2e7  # numbers of reduced sums that are kept, 160 MB; more are made again
+_KEPT_SUMS_CELLS = 2e7  # numbers of reduced sums that are kept, 160 MB; more are recomputed
 _CELLS_AT_ONCE = 2e6  # numbers of reduced sums at a time: some arrays of 16 MB
 _LEAST_AT_ONCE = 16  # points at a time, however many columns: single ones are slow
 _MOST_STARTS = 6  # modes to look for; each takes a search
-_APART = 0.1  # of some log deviation: ends of searches less apart are one
+_APART = 0.1  # of some log deviation: ends of searches closer than this are one
 
 
 @dataclass(frozen=True, eq=False)
 class PosteriorDensity:
-    """The log density of points v of the search, up to no constant at all: it has the evidence."""
+    """The log of likelihood times prior at points v of the search, with all constants."""
 
     likelihood: IntegratedLikelihood
     prior: ModelPrior
@@ -37,9 +37,9 @@ class PosteriorDensity:
     progress: Progress | None = None
 
     def __call__(self, v: FloatArray) -> tuple[FloatArray, ReducedSums | None]:
-        """Return log densities, (n,), and the reduced sums of n points, (n, d), if not too large.
+        """Return log densities, (n,), of n points, (n, d), and their reduced sums if not too large.
 
-        Points are evaluated some at a time.
+        Points are evaluated in batches.
         """
         values, inside = np.full(len(v), -np.inf), np.flatnonzero(self.coordinates.is_inside(v))
         q = len(self.likelihood.problem.model.gram)
@@ -58,7 +58,7 @@ class PosteriorDensity:
         return values, sums if n_kept else None
 
     def with_slopes(self, v: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return log densities, (n,), and their gradients, (n, d), zero where there is none."""
+        """Return log densities, (n,), and gradients, (n, d), zero where the density is."""
         values, slopes = np.full(len(v), -np.inf), np.zeros(v.shape)
         inside = np.flatnonzero(self.coordinates.is_inside(v))
         if not len(inside):
@@ -79,7 +79,7 @@ class PosteriorDensity:
 
     @property
     def n_at_once(self) -> int:
-        """Number of points whose matrices of coefficients are made together."""
+        """Number of points in a batch."""
         q = len(self.likelihood.problem.model.gram)
         return max(_LEAST_AT_ONCE, int(_CELLS_AT_ONCE / (q * q)))
 
@@ -90,10 +90,10 @@ class PosteriorDensity:
 
 
 def starting_points(fit: Fit, prior: ModelPrior) -> FloatArray:
-    """Return values of phi to search for modes from, (m, d): the optimum and others known to be.
+    """Return values of phi from which to search for modes, (m, d).
 
-    Where the criterion may have several minima, these are the ends of the searches that a fit would
-    try too.
+    They are the optimum and, if the criterion may have several minima, the ends of the other
+    searches that a fit would try.
     """
     parametrization = prior.parametrization
     first = parametrization.read(fit.covariances, float(np.sqrt(fit.sigma2)))
@@ -108,7 +108,7 @@ def starting_points(fit: Fit, prior: ModelPrior) -> FloatArray:
 
 
 def _other_covariances(fit: Fit) -> list[Blocks]:
-    """Return relative covariances, (k, k) of every factor in scaled units, of other optima."""
+    """Return relative covariances, (k, k) of each factor in scaled units, at other optima."""
     problem = fit.problem
     if not is_small(problem):
         return other_starts(fit.evaluation)

@@ -1,4 +1,4 @@
-"""Models compared by how likely they made the data beforehand."""
+"""Model comparison by evidence."""
 
 from __future__ import annotations
 
@@ -17,36 +17,38 @@ T = TypeVar("T")
 
 
 def compare(draws: Mapping[str, PosteriorDraws] | Sequence[PosteriorDraws]) -> Table:
-    """Compare models by their evidence, the marginal likelihood of the data.
+    """Compare models by their evidence (marginal likelihood) and Bayes factors.
+
+    Evidence depends on the width of the priors even where the posterior does not: set priors of
+    your own, not the defaults, for meaningful Bayes factors. `stack` and `loo` compare models by
+    their predictions and depend on the priors much less.
+
+    Read more in the user guide: :doc:`/guide/posterior`.
 
     Parameters
     ----------
     draws : dict of str to PosteriorDraws, or list of these
-        Draws from the posteriors of the models, under priors that integrate to one; without names
-        they are called "model 1" and so on.
+        Posterior draws of the models, under proper priors; models in a list are called "model 1"
+        and so on.
 
     Returns
     -------
     Table
-        A row a model, the best first: log evidence and its Monte Carlo standard error, log of the
-        Bayes factor against the best, and the probability of the model if all were equally likely
-        beforehand.
+        A row for each model, the best first: log evidence with its Monte Carlo standard error, log
+        Bayes factor against the best, and posterior probability under equal prior probabilities.
 
     Raises
     ------
     TypeError
-        If something else stands in the place of draws.
+        If an entry is not a set of draws.
     ValueError
-        If a prior does not integrate to one, or the models were fitted to different data.
+        If a prior is improper, or the models were fitted to different data.
 
     See Also
     --------
-    stack : Weights models by rows left out, which hangs on the prior much less.
-
-    Notes
-    -----
-    Evidence hangs on how wide the prior distributions are even where the posteriors do not. Give
-    your own, and not the default ones, if a Bayes factor is to mean something.
+    stack : Model weights by cross-validation.
+    loo : Leave-one-out cross-validation of one model.
+    skmixed.inference.compare_models : Likelihood-ratio tests, AIC and BIC of fits.
 
     Examples
     --------
@@ -61,14 +63,14 @@ def compare(draws: Mapping[str, PosteriorDraws] | Sequence[PosteriorDraws]) -> T
     >>> compare(draws).to_frame().index[0]
     '(Days | Subject)'
     """
-    draws = by_name(draws, PosteriorDraws, "draws, what sample returns")
+    draws = by_name(draws, PosteriorDraws, "the result of sample")
     names = list(draws)
     for name, each in draws.items():
         if np.isnan(each.log_evidence):
             raise ValueError(
-                f"{name!r} has no evidence, since its prior does not integrate to one, or its "
-                "chains are short: sample it with prior='weak' or distributions of your own, and "
-                "with n_draws=1000"
+                f"{name!r} has no evidence, because its prior is improper or its chains are too "
+                "short: sample it with prior='weak' or proper priors of your own, and with "
+                "n_draws=1000"
             )
     check_same_data([each.fit for each in draws.values()], names)
     evidence = np.array([each.log_evidence for each in draws.values()])
@@ -81,13 +83,13 @@ def compare(draws: Mapping[str, PosteriorDraws] | Sequence[PosteriorDraws]) -> T
         },
         index=names,
     )
-    return Table("Models by evidence", frame.iloc[np.argsort(-evidence, kind="stable")])
+    return Table("Model comparison by evidence", frame.iloc[np.argsort(-evidence, kind="stable")])
 
 
 def by_name(given: Any, kind: type[T], wanted: str) -> dict[str, T]:
-    """Return what is known of models by name; in a list they have numbers.
+    """Return results of models by name; those in a list are numbered.
 
-    Raises TypeError for what is not of the kind that is wanted.
+    Raises TypeError for results of another kind.
     """
     if isinstance(given, kind):
         given = [given]
@@ -95,5 +97,5 @@ def by_name(given: Any, kind: type[T], wanted: str) -> dict[str, T]:
     found = dict(given) if named else {f"model {n}": each for n, each in enumerate(given, 1)}
     for name, each in found.items():
         if not isinstance(each, kind):
-            raise TypeError(f"{name!r} is of type {type(each).__name__}: give {wanted}")
+            raise TypeError(f"{name!r} is a {type(each).__name__}: pass {wanted}")
     return found

@@ -17,12 +17,12 @@ from skmixed.core.posterior.level_integrals import LevelIntegrals
 from skmixed.core.posterior.level_rows import ParameterPoints
 from skmixed.core.posterior.reduced_sums import Progress
 
-_FIRST_VARIATION = 0.05  # of a start: less is hardly told from none
+_FIRST_VARIATION = 0.05  # of a start: less is hardly different from none
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JointCoordinates:
-    """ParameterPoints x of the search: whitened coefficients, then those of the variances."""
+    """Points x of the search: whitened coefficients, followed by those of the variances."""
 
     roots: RootCoordinates
     center: FloatArray  # (p,), coefficients of the kept columns, raw units
@@ -49,7 +49,7 @@ class JointCoordinates:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScaledPoints:
-    """The way from parameters in raw units to points in those of observations."""
+    """Map from parameters in raw units to points in the units of the observations."""
 
     observations: Observations
     prior: ModelPrior
@@ -78,14 +78,14 @@ class ScaledPoints:
 
 
 def dispersions_of(family: Family, phi: FloatArray) -> FloatArray:
-    """Return dispersions of the family, (R, 1), of phi, (R, d), whose last is log of 1 / root."""
+    """Return dispersions of the family, (R, 1), from phi, (R, d), which ends in log 1 / root."""
     limit = family.limit_phi
     return np.minimum(-2.0 * phi[:, -1:], np.inf if limit is None else limit)
 
 
 @dataclass(frozen=True, eq=False)
 class GeneralizedDensity:
-    """The log density of points x of the search, constants included: it has the evidence."""
+    """The log density of points x of the search, including constants, as the evidence requires."""
 
     integrals: LevelIntegrals | JointIntegrals
     prior: ModelPrior
@@ -112,8 +112,8 @@ def joint_start(
 ) -> tuple[JointCoordinates, FloatArray]:
     """Return coordinates about the estimates of a fit, and the point there, (1, p + d).
 
-    `information`, (p, p), is that on the coefficients of the kept columns there, in raw units.
-    Where responses separate, the start is where the prior distributions are likely.
+    `information`, (p, p), is that on the coefficients of the kept columns there, in raw units. If
+    responses separate, the start is where the priors are likely.
     """
     parametrization, coef = prior.parametrization, prior.coef
     variation = None

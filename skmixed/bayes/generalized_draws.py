@@ -1,4 +1,4 @@
-"""Draws from the posterior of a generalized linear mixed model."""
+"""Posterior draws of a generalized linear mixed model."""
 
 from __future__ import annotations
 
@@ -24,52 +24,54 @@ from skmixed.core.posterior.level_rows import ParameterPoints
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class GeneralizedDraws(PosteriorDraws):
-    """Draws from the posterior of a generalized linear mixed model.
+    """Posterior draws of a generalized linear mixed model.
+
+    Read more in the user guide: :doc:`/guide/posterior`.
 
     Parameters
     ----------
     phi : ndarray of shape (n_chains, n_draws, d)
-        Coordinates of the variances as in `PosteriorDraws`, and in the place of log sigma that of
-        a coefficient of variation, where the family has a dispersion.
+        Sampled coordinates of the variances, as in `PosteriorDraws`; instead of log sigma, the log
+        coefficient of variation if the family has a dispersion.
     coef : ndarray of shape (n_chains, n_draws, n_fixed)
         Fixed coefficients, on the scale of the link.
     coef_mean : ndarray of shape (n_fixed,)
-        Their posterior means, of all weighted proposals.
+        Their posterior means, from all weighted proposals.
     coef_covariance : ndarray of shape (n_fixed, n_fixed)
-        Their posterior covariance, likewise.
+        Their posterior covariance, from all weighted proposals.
     log_evidence, log_evidence_error, efficiency, pareto_k, acceptance : float
         As in `PosteriorDraws`.
     thinning, n_evaluations : int
-        Likewise.
+        As in `PosteriorDraws`.
     fit : GeneralizedFit
         The fit that was sampled.
     prior : ModelPrior
         The prior distributions.
     nodes : VarianceNodes
-        Equally weighted values of all parameters that stand for the posterior.
+        Equally weighted values of all parameters that represent the posterior.
     log_density : ndarray of shape (n_chains, n_draws)
-        Log of the likelihood times the prior density, of coefficients and `phi`.
+        Log of likelihood times prior density, of coefficients and `phi`.
     seed : int
-        Seed of the draws of random effects.
+        Seed for draws of random effects.
     sampler : str, default="importance"
-        The one that there is for these models.
+        The sampler; always "importance".
     n_divergent : int, default=0
-        Of other samplers.
+        Always 0; for other samplers.
     model : estimator
-        The model that was sampled, as it was.
+        Copy of the sampled model.
     integrals : LevelIntegrals or JointIntegrals
-        Its rows, of which likelihoods and effects are made.
+        The rows, prepared for likelihoods and random effects.
     streams : ndarray of shape (n_chains, n_draws)
-        Numbers of the proposals that the draws are.
+        Indices of the proposals behind the draws.
 
     See Also
     --------
-    sample : Makes them.
-    PosteriorDraws : Those of linear models, with the same attributes.
+    sample : The function that returns them.
+    PosteriorDraws : The counterpart for linear models, with the same attributes.
 
     Notes
     -----
-    Unlike fits and the draws of linear models they hold the rows.
+    Unlike fits, and draws of linear models, they store the training data.
 
     Examples
     --------
@@ -94,20 +96,20 @@ class GeneralizedDraws(PosteriorDraws):
 
     @property
     def sigma(self) -> FloatArray:
-        """Not there: the noise is that of the family."""
+        """Not available: the noise is that of the family."""
         raise AttributeError(
-            "a generalized model has no residual deviation: its parameters have the dispersion, if "
-            "the family has one"
+            "a generalized model has no residual standard deviation: parameters has the "
+            "dispersion, if the family has one"
         )
 
     @property
     def n_coordinates(self) -> int:
-        """Number of parameters that were sampled."""
+        """Number of sampled parameters."""
         return len(self.fit.kept) + int(self.phi.shape[2])
 
     @property
     def noise(self) -> dict[str, FloatArray]:
-        """Draws of the dispersion, (n_chains, n_draws), by its name; of other families none."""
+        """Draws of the dispersion, (n_chains, n_draws), by its name; empty for other families."""
         if not self._parametrization.has_noise:
             return {}
         phi = self.dispersions(self.phi.reshape(-1, self.phi.shape[2]))
@@ -125,7 +127,7 @@ class GeneralizedDraws(PosteriorDraws):
         Returns
         -------
         bool
-            Whether it has the same terms, rows and estimates as the one that was sampled.
+            Whether it has the terms, rows and estimates of the sampled fit.
         """
         own = self.fit
         same_spec = own.spec.fixed == fit.spec.fixed and own.spec.terms == fit.spec.terms
@@ -133,7 +135,7 @@ class GeneralizedDraws(PosteriorDraws):
         return own is fit or (same_spec and same_rows and own.criterion == fit.criterion)
 
     def dispersions(self, phi: FloatArray) -> FloatArray:
-        """Return what the family has for dispersions.
+        """Return the dispersion parameters of the family.
 
         Parameters
         ----------
@@ -143,14 +145,14 @@ class GeneralizedDraws(PosteriorDraws):
         Returns
         -------
         ndarray of shape (n, m)
-            Logs of shapes, or of theta; of families without a dispersion m is zero.
+            Logs of shapes, or of theta; m is zero for families without a dispersion.
         """
         if not self._parametrization.has_noise:
             return np.empty((len(phi), 0))
         return dispersions_of(self.fit.family, phi)
 
     def effect_moments(self, factor: str) -> tuple[FloatArray, FloatArray]:
-        """Return posterior means and covariances of the random effects of every level.
+        """Return posterior means and covariances of the random effects of all levels.
 
         Parameters
         ----------
@@ -160,9 +162,10 @@ class GeneralizedDraws(PosteriorDraws):
         Returns
         -------
         mean : ndarray of shape (n_levels, k)
-            By quadrature given all else, in units of the effect; of draws for several factors.
+            Posterior means, by quadrature given the other parameters, or from draws with several
+            factors; on the scale of the link.
         covariance : ndarray of shape (n_levels, k, k)
-            Likewise.
+            Posterior covariances, computed likewise.
         """
         position = self._position(factor)
         if isinstance(self.integrals, LevelIntegrals):
@@ -180,32 +183,32 @@ class GeneralizedDraws(PosteriorDraws):
         random: str | Sequence[str] = "all",
         return_std: bool = False,
     ) -> Any:
-        """Predict the mean of the response: of classes the probability of the second.
+        """Predict the mean response; for a classifier, the probability of the second class.
 
         Parameters
         ----------
         X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
+            New data, with the columns of ``fit``.
         groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`.
+            Group labels of the rows, if they were passed to ``fit`` as `groups`.
         random : {"all", "none"} or list of str, default="all"
-            Factors whose levels are looked at. Levels of the others are taken as unknown.
+            Factors whose random effects are used; levels of others are treated as unknown.
         return_std : bool, default=False
-            Whether to return posterior standard deviations too.
+            Whether to return posterior standard deviations as well.
 
         Returns
         -------
         y_mean : ndarray of shape (n,)
-            Posterior means, in units of y, averaged over all groups for a level that is not known.
+            Posterior means, in units of y, averaged over groups for unknown levels.
         y_std : ndarray of shape (n,)
-            Posterior standard deviations of the means of the rows' own groups, if return_std is
-            True. A level that is not known widens them by how much groups differ.
+            Posterior standard deviations of the group-specific means, if return_std is True; for
+            unknown levels they include the variance between groups.
 
         Raises
         ------
         ValueError
-            For invalid input, an unknown factor in `random`, and, if the model has
-            handle_unknown="error", for unknown levels.
+            For invalid input, unknown factors in `random`, and unknown levels if the model has
+            handle_unknown="error".
         """
         rows = PredictedRows.read(self, X, groups, random)
         return (rows.means(), rows.deviations()) if return_std else rows.means()
@@ -219,32 +222,32 @@ class GeneralizedDraws(PosteriorDraws):
         kind: Literal["observation", "mean"] = "observation",
         sample_weight: Any = None,
     ) -> FloatArray:
-        """Predict intervals that hold the response, or its mean, with a given probability.
+        """Compute credible intervals for the mean response or prediction intervals for new rows.
 
         Parameters
         ----------
         X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
+            New data, with the columns of ``fit``.
         groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`.
+            Group labels of the rows, if they were passed to ``fit`` as `groups`.
         level : float, default=0.95
-            Probability, between 0 and 1.
+            Probability of the intervals, between 0 and 1.
         kind : {"observation", "mean"}, default="observation"
-            Whether the interval is for a new observation of the row, or for the mean of all that
-            could be made of it in its groups.
+            Whether the interval is for a new observation, or for the mean response given the groups
+            of the row.
         sample_weight : None or array-like of shape (n,), default=None
-            Numbers of trials of shares, without which their observations have no interval. None
-            takes those that the formula of `glmer` names, if X has their columns.
+            Numbers of trials for proportions, required for the intervals of their observations.
+            None takes those that the formula of `glmer` names, if X has their columns.
 
         Returns
         -------
         ndarray of shape (n, 2)
-            Quantiles over all draws, in units of y; NaN for rows whose prediction is.
+            Quantiles over all draws, in units of y; NaN for rows without a prediction.
 
         Raises
         ------
         ValueError
-            As in `predict`; for a level that is no probability, and for shares without numbers of
+            As in `predict`; for a level outside (0, 1), and for proportions without numbers of
             trials.
         """
         if not 0.0 < level < 1.0:
@@ -255,8 +258,8 @@ class GeneralizedDraws(PosteriorDraws):
         sample_weight = self.model._sizes_told(self.model._state(), X, sample_weight)
         if observation and sample_weight is None and self.fit.family.counts_trials:
             raise ValueError(
-                "a share of trials has an interval once their number is known: give it as "
-                "sample_weight, or ask for kind='mean', the interval of the probability"
+                "the interval of a proportion depends on the number of trials: pass it as "
+                "sample_weight, or use kind='mean' for the interval of the probability"
             )
         rows = PredictedRows.read(self, X, groups, "all")
         tails = np.array([(1.0 - level) / 2.0, (1.0 + level) / 2.0])
@@ -271,34 +274,34 @@ class GeneralizedDraws(PosteriorDraws):
         n_samples: int = 1,
         random_state: Any = None,
     ) -> NDArray[Any]:
-        """Draw responses of rows from the posterior predictive distribution.
+        """Draw responses from the posterior predictive distribution.
 
         Parameters
         ----------
         X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
+            New data, with the columns of ``fit``.
         groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`. Rows of one label share an effect,
-            whether or not the model knows it.
+            Group labels of the rows, if they were passed to ``fit`` as `groups`. Rows with the same
+            label share an effect, whether the level is known or not.
         sample_weight : None or array-like of shape (n,), default=None
-            Numbers of trials of shares. None takes those that the formula of `glmer` names from X;
-            of a model fitted to single trials it is one trial a row.
+            Numbers of trials for proportions. None takes those that the formula of `glmer` names
+            from X; for a model fitted to single trials it is one per row.
         n_samples : int, default=1
             Number of draws.
-        random_state : None, int, RandomState or Generator, default=None
-            Seed.
+        random_state : int, RandomState instance, Generator or None, default=None
+            Seed of the random number generator; pass an int for reproducible results.
 
         Returns
         -------
         ndarray of shape (n, n_samples)
-            Responses as `fit` takes them, classes of a classifier. Every column has the parameters
-            and random effects of one draw, and new effects of levels that the model does not know.
+            Responses as in ``fit``; labels for a classifier. Each column uses the parameters and
+            random effects of one draw, and new effects for unknown levels.
 
         Raises
         ------
         ValueError
-            As in `predict`, for numbers of trials that are not whole, and without any where the fit
-            had trials that X does not tell.
+            As in `predict`, for fractional numbers of trials, and if the fit had trials that X does
+            not provide.
         """
         if not isinstance(n_samples, Integral) or isinstance(n_samples, bool) or n_samples < 1:
             raise ValueError(f"n_samples={n_samples!r} must be a whole number of at least 1")
@@ -317,7 +320,7 @@ class GeneralizedDraws(PosteriorDraws):
             return None
         sizes = np.asarray(sample_weight, dtype=np.float64)
         if sizes.ndim != 1 or not (np.isfinite(sizes) & (sizes > 0.0)).all():
-            raise ValueError("sample_weight must be one positive number a row")
+            raise ValueError("sample_weight must have one positive number per row")
         return sizes
 
     @cached_property
@@ -326,19 +329,19 @@ class GeneralizedDraws(PosteriorDraws):
         return self.integrals.effect_moments(self.points(self.nodes.means, self.nodes.phi))
 
     def points(self, beta: FloatArray, phi: FloatArray) -> ParameterPoints:
-        """Bring parameters to the units of the rows.
+        """Convert parameters to the units of the rows.
 
         Parameters
         ----------
         beta : ndarray of shape (R, p)
             Coefficients of the kept columns.
         phi : ndarray of shape (R, d)
-            Coordinates of variances.
+            Coordinates of the variances.
 
         Returns
         -------
         ParameterPoints
-            Parameters in scaled units.
+            The parameters in scaled units.
         """
         return ScaledPoints.of(self.integrals.observations, self.prior).at(beta, phi)
 

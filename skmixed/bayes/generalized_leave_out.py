@@ -1,4 +1,4 @@
-"""Rows of a generalized model, each predicted by the others."""
+"""Leave-one-out cross-validation of generalized models."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from skmixed.core.posterior.level_leave_out import counts_of, densities_of_level
 from skmixed.core.posterior.pareto_tail import UNTRUSTED
 from skmixed.core.sums.layout import Rows
 
-REFIT_DRAWS = 250  # of each of four chains after a refit, for one density
+REFIT_DRAWS = 250  # per chain of four after a refit, for one density
 
 
 def generalized_left_out(
     draws: GeneralizedDraws, observations: Observations, random_state: Any
 ) -> tuple[FloatArray, FloatArray, BoolArray, FloatArray, float]:
-    """Leave every given row out: log densities, shapes of weights, refits, and counts, (n,) each.
+    """Leave out each of the given rows: log densities, Pareto k, refits and counts, (n,) each.
 
-    The Monte Carlo error of the sum is the last. Given all other parameters the effects are
-    integrated; over these densities are averaged by smoothed weights, and where the weights have
-    too heavy a tail, the posterior is sampled without the row.
+    The Monte Carlo error of the sum is the last. Given the other parameters the random effects are
+    integrated out. The densities are averaged with smoothed weights; if these have too heavy a
+    tail, the posterior is sampled without the row.
     """
     integrals = _integrals(observations, draws, "rows")
     densities = densities_without(integrals, draws.points(draws.nodes.means, draws.nodes.phi))
@@ -51,7 +51,7 @@ def generalized_left_out(
 def generalized_levels_left_out(
     draws: GeneralizedDraws, observations: Observations, factor: str, random_state: Any
 ) -> tuple[FloatArray, FloatArray, BoolArray, float]:
-    """Leave all rows of every level out: log densities, shapes and refits, (n_levels,) each.
+    """Leave out all rows of each level: log densities, Pareto k and refits, (n_levels,) each.
 
     The Monte Carlo error of the sum is the last. Levels are independent given all parameters.
     """
@@ -60,7 +60,7 @@ def generalized_levels_left_out(
     points = draws.points(draws.nodes.means, draws.nodes.phi)
     means, error = LeftOutMeans.of(densities_of_levels(integrals, points)), LeftOutError()
     if len(means.elpd) < 2:
-        raise ValueError(f"{factor!r} has one level, without which nothing is left")
+        raise ValueError(f"{factor!r} has a single level, so there is nothing left without it")
     elpd, is_poor = means.elpd, means.shapes > UNTRUSTED
     error.add_means(means.take(~is_poor), np.ones(int((~is_poor).sum())))
     generator = generator_of(random_state)
@@ -79,21 +79,21 @@ def generalized_levels_left_out(
 
 
 def _integrals(observations: Observations, draws: GeneralizedDraws, what: str) -> LevelIntegrals:
-    """Return the effects' integrals. Raises ValueError where these are no quadratures."""
+    """Return the integrals over effects; raise ValueError if these are not by quadrature."""
     integrals = LevelIntegrals.of(observations, draws.fit)
     if integrals is None:
         raise ValueError(
-            f"{what} are left out of generalized models of one factor with at most three random "
-            "columns, whose effects are integrated by quadrature: what several factors leave of a "
-            "density has no such integral, so compare these models by their evidence"
+            f"leaving out {what} of a generalized model needs a single grouping factor with at "
+            "most three random columns, whose effects are integrated by quadrature: compare other "
+            "models by their evidence"
         )
     return integrals
 
 
 def _without(observations: Observations, out: IntArray, counts: FloatArray) -> Observations:
-    """Return the rows without some, or without one of those that a single one stands for.
+    """Return the rows without some, or without one of those that a weighted row represents.
 
-    Raises ValueError where these leave other fixed columns independent.
+    Raises ValueError if other fixed columns remain linearly independent.
     """
     given, offset = observations.given, observations.offset
     if len(out) == 1 and counts[out[0]] > 1.0:
@@ -114,7 +114,7 @@ def _without(observations: Observations, out: IntArray, counts: FloatArray) -> O
     )
     if found.units.kept != observations.units.kept:
         raise ValueError(
-            f"without row {out[0]} other fixed columns are independent of each other, so that the "
-            "model is another one: leave columns out that hang on single rows"
+            f"without row {out[0]} other fixed columns are linearly independent, which changes the "
+            "model: remove columns that depend on single rows"
         )
     return found

@@ -1,4 +1,4 @@
-"""From a fitted generalized mixed model and its rows to draws from the posterior."""
+"""Posterior sampling of a fitted generalized mixed model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from skmixed.core.posterior.joint_integrals import JointIntegrals
 from skmixed.core.posterior.level_integrals import LevelIntegrals
 from skmixed.exceptions import SamplingWarning, warn
 
-_NEGLIGIBLE_WEIGHT = 20.0  # below the largest log weight: a point of so little is not corrected
+_NEGLIGIBLE_WEIGHT = 20.0  # below the largest log weight: such points are not corrected
 
 
 def generalized_draws_of(
@@ -43,13 +43,13 @@ def generalized_draws_of(
     generator: np.random.Generator,
     verbose: int = 0,
 ) -> GeneralizedDraws:
-    """Sample the posterior of a generalized model; warns where draws are not to be trusted."""
+    """Sample the posterior of a generalized model; warn of unreliable draws."""
     fit: GeneralizedFit = model.fit_
     check_family(fit)
     if model._fitted.has_further_rows:
         raise ValueError(
-            "this model knows rows that came after its fit, by update_groups: sample it before, or "
-            "fit it to all rows"
+            "this model was updated with rows after its fit, by update_groups: sample it before "
+            "that, or fit it to all rows"
         )
     distributions = prior if isinstance(prior, ModelPrior) else ModelPrior.of(fit, prior)
     _check_posterior(fit, distributions)
@@ -85,7 +85,7 @@ def _corrected(
     seed: int,
     generator: np.random.Generator,
 ) -> ImportanceSample:
-    """Weight points by what their likelihoods are over Laplace's approximation."""
+    """Reweight points by the ratio of their likelihoods to Laplace's approximation."""
     felt = np.flatnonzero(found.log_weights > found.log_weights.max() - _NEGLIGIBLE_WEIGHT)
     x, factors = found.points[felt], np.zeros(len(found.points))
     points = density.scaled.at(density.coordinates.beta(x), density.coordinates.phi(x))
@@ -96,51 +96,51 @@ def _corrected(
 def integrals_of(
     observations: Observations, fit: GeneralizedFit
 ) -> LevelIntegrals | JointIntegrals:
-    """Arrange rows to be evaluated: by quadrature for one factor of a few random columns."""
+    """Prepare rows for evaluation, by quadrature for one factor with few random columns."""
     of_levels = LevelIntegrals.of(observations, fit)
     return JointIntegrals.of(observations, fit) if of_levels is None else of_levels
 
 
 def check_family(fit: GeneralizedFit) -> None:
-    """Raise ValueError for responses whose posterior is not sampled."""
+    """Raise ValueError for responses without a sampler."""
     if not isinstance(fit.family, MeanFamily):
         raise ValueError(
-            "categories in an order have no sampler here: fit a MixedClassifier to two of them"
+            "ordinal models have no sampler: fit a MixedClassifier to a binary response"
         )
 
 
 def _check_posterior(fit: GeneralizedFit, prior: ModelPrior) -> None:
-    """Raise ValueError for distributions under which the posterior need not integrate to one."""
+    """Raise ValueError for priors under which the posterior may be improper."""
     is_flat = [not term.is_proper for term in prior.terms]
     if prior.noise is not None:
         is_flat.append(not prior.noise.is_proper)
     if any(is_flat):
         raise ValueError(
-            "with a flat distribution of a deviation or a shape the posterior of a generalized "
-            "model need not integrate to one: give it a distribution that does, as prior='weak'"
+            "with a flat prior for a standard deviation or a shape the posterior of a generalized "
+            "model may be improper: use a proper prior, such as prior='weak'"
         )
     if not prior.coef.is_proper and (fit.separated or fit.report.is_unbounded):
         raise ValueError(
-            "responses of this model separate, so that with flat coefficients the posterior does "
-            "not integrate to one: give them normal distributions, as prior='weak' does"
+            "the responses are separated, so with flat priors for the coefficients the posterior "
+            "is improper: use normal priors, as prior='weak' does"
         )
 
 
 def _warn_of(draws: GeneralizedDraws) -> None:
     if isinstance(draws.integrals, JointIntegrals):
         warn(
-            "the random effects of this model are not normal enough for their integral: the shape "
-            f"k of the tail of the weights is {draws.pareto_k:.2f}, above 0.7 they cannot be "
-            f"trusted, and their efficiency is {draws.efficiency:.2g}. Sample the same model with "
-            "PyMC, for which skmixed.bayes.to_pymc makes it, or leave out random terms",
+            "Laplace's approximation to the random effects is too poor: Pareto k is "
+            f"{draws.pareto_k:.2f} (unreliable above 0.7), and the efficiency of the weights "
+            f"{draws.efficiency:.2g}. Sample the same model with PyMC, using "
+            "skmixed.bayes.to_pymc, or remove random terms",
             SamplingWarning,
         )
         return
     warn(
-        f"the posterior of {draws.n_coordinates} parameters is hard to sample: the shape k of the "
-        f"tail of the weights is {draws.pareto_k:.2f}, above 0.7 they cannot be trusted, and their "
-        f"efficiency is {draws.efficiency:.2g}. Give prior distributions with lighter tails, or "
-        "leave out random terms; more draws help little",
+        f"the posterior of {draws.n_coordinates} parameters is hard to sample: Pareto k is "
+        f"{draws.pareto_k:.2f} (unreliable above 0.7), and the efficiency of the weights "
+        f"{draws.efficiency:.2g}. Use priors with lighter tails, or remove random terms; more "
+        "draws help little",
         SamplingWarning,
     )
 
@@ -165,7 +165,7 @@ def _put_together(
     coef_mean[kept] = mean
     coef_covariance[np.ix_(kept, kept)] = (weights[:, None] * apart).T @ apart
     points = np.where(felt[:, None], found.points, found.points[np.argmax(weights)])
-    phi = coordinates.phi(points)  # which points beyond the boundary have none of
+    phi = coordinates.phi(points)  # NaN for points beyond the boundary
     nodes = equal_places(weights, min(VARIANCE_NODES, found.chains.size), generator)
     is_proper = prior.is_proper
     return GeneralizedDraws(

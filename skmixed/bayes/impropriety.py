@@ -1,11 +1,11 @@
-"""Whether a posterior integrates to one where a prior distribution does not.
+"""Checks that the posterior is proper if a prior is not.
 
-As m deviations grow together, the likelihood falls as s^-r, r being the number of ways in which
-their effects vary that the fixed columns with flat coefficients leave: the rank of both less that
-of the columns. With densities s^(a - 1), flat for a = 1, that has an integral for r > sum of a, for
-every set of the deviations (for one, r = L - 1 levels: Gelman 2006, doi:10.1214/06-BA117A), and a
-mean for r > a + 1. As sigma grows with them, r is n - p. As sigma vanishes, the likelihood stays
-where random effects can follow every row.
+As m standard deviations grow together, the likelihood decreases as s^-r, r being the dimension of
+their effects beyond the fixed columns with flat coefficients: the rank of both minus that of the
+columns. With densities s^(a - 1), flat for a = 1, the integral is finite if r > sum of a, for every
+set of the deviations (for one, r = L - 1 levels: Gelman 2006, doi:10.1214/06-BA117A), and the mean
+is finite if r > a + 1. As sigma grows with them, r is n - p. As sigma vanishes, the likelihood
+stays positive where random effects can fit every row.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from skmixed.core.linalg import BoolArray, FloatArray
 from skmixed.core.sums.blocks import pair_between
 from skmixed.exceptions import SamplingWarning, warn
 
-_DETERMINED = 1e-9  # share of a column's squares that others leave: rounding
-_MOST_TOGETHER = 12  # deviations of few effects, of which every set is looked at: 4,095 sets
-_REMEDY = "give it a distribution that integrates to one, as prior='weak' does"
-_REMEDY_OF_ONE = "Give one of them a distribution that integrates to one, as prior='weak' does"
+_DETERMINED = 1e-9  # share of a column's squares beyond others that is rounding
+_MOST_TOGETHER = 12  # deviations with few effects of which every set is checked: 4,095 sets
+_REMEDY = "use a proper prior, as in prior='weak'"
+_REMEDY_OF_ONE = "Use a proper prior for one of them, as in prior='weak'"
 
 
 def check_posterior(fit: Fit, prior: ModelPrior) -> None:
-    """Raise ValueError for a prior under which the posterior of a fit does not integrate to one.
+    """Raise ValueError for a prior under which the posterior of a fit is improper.
 
-    Warns of deviations whose posterior has no mean.
+    Warns of standard deviations whose posterior has no mean.
     """
     flat = []
     for term in prior.terms:
@@ -45,8 +45,8 @@ def check_posterior(fit: Fit, prior: ModelPrior) -> None:
             where = f"the standard deviation of {name!r} over {term.shape.factor!r}"
             if isinstance(scale, Flat) and scale.log:
                 raise ValueError(
-                    f"with Flat(log=True) {where} has a posterior that does not integrate to one, "
-                    f"since the data cannot exclude a variance of zero: {_REMEDY}"
+                    f"with Flat(log=True) {where} has an improper posterior, since the data cannot "
+                    f"exclude a variance of zero: {_REMEDY}"
                 )
             if not scale.is_proper:
                 columns = [term.shape.block.start + place for place in group]
@@ -59,7 +59,7 @@ def check_posterior(fit: Fit, prior: ModelPrior) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _ImproperDeviation:
-    """A standard deviation whose density does not integrate to one."""
+    """A standard deviation with an improper prior."""
 
     position: int  # of its factor among the used ones
     columns: tuple[int, ...]  # of the factor, that share it
@@ -68,12 +68,12 @@ class _ImproperDeviation:
 
     @property
     def named(self) -> str:
-        """What its distribution is called."""
-        return "a flat distribution" if self.scale.power == 1.0 else repr(self.scale)
+        """Name its prior in a message."""
+        return "a flat prior" if self.scale.power == 1.0 else repr(self.scale)
 
 
 def _check_ways(ways: _Ways, flat: list[_ImproperDeviation]) -> None:
-    """Look at every deviation by itself, and at those of few effects together."""
+    """Check each deviation by itself, and those with few effects together."""
     single = {}
     for each in flat:
         n_effects, single[each] = ways.of_one(each)
@@ -81,33 +81,33 @@ def _check_ways(ways: _Ways, flat: list[_ImproperDeviation]) -> None:
         if single[each] <= power:
             needed = "two" if power == 1.0 else f"more than {power:g}"
             raise ValueError(
-                f"with {each.named} {each.where} has a posterior that does not integrate to one: "
-                f"{n_effects} effects, of which the fixed columns leave {single[each]}, and "
-                f"{needed} are needed. {_REMEDY[0].upper()}{_REMEDY[1:]}"
+                f"with {each.named} {each.where} has an improper posterior: the fixed columns "
+                f"leave {single[each]} of its {n_effects} effects, and {needed} are needed. "
+                f"{_REMEDY[0].upper()}{_REMEDY[1:]}"
             )
     for several in _sets_of_few(single):
         left, power = ways.of(several), sum(each.scale.power for each in several)
         if left <= power:
             names = " and ".join(each.where for each in several)
             raise ValueError(
-                f"with flat distributions {names} have a posterior that does not integrate to one: "
-                f"together their effects vary in {left} ways that the fixed columns leave, and "
-                f"more than {power:g} are needed. {_REMEDY_OF_ONE}"
+                f"with flat priors {names} have an improper posterior: together their effects have "
+                f"{left} dimensions beyond the fixed columns, and more than {power:g} are needed. "
+                f"{_REMEDY_OF_ONE}"
             )
     for each, left in single.items():
         if left <= each.scale.power + 1.0:
             warn(
                 f"with {each.named} {each.where} has a posterior without a mean, since its effects "
-                f"vary in {left} ways only that the fixed columns leave: look at quantiles, or "
+                f"have only {left} dimensions beyond the fixed columns: report quantiles, or "
                 f"{_REMEDY}",
                 SamplingWarning,
             )
 
 
 def _sets_of_few(single: dict[_ImproperDeviation, int]) -> Iterator[tuple[_ImproperDeviation, ...]]:
-    """Give sets of two or more deviations that may vary in too few ways together.
+    """Yield sets of two or more deviations that may have too few dimensions together.
 
-    They vary in as many ways as each of them at least.
+    They have at least as many dimensions as each of them.
     """
     total = sum(each.scale.power for each in single)
     few = sorted((each for each in single if single[each] <= total), key=single.__getitem__)
@@ -120,31 +120,31 @@ def _sets_of_few(single: dict[_ImproperDeviation, int]) -> Iterator[tuple[_Impro
 
 
 def _check_sigma(fit: Fit, prior: ModelPrior, sigma: ScaleDistribution, power: float) -> None:
-    """Look at sigma, beside deviations of effects whose powers have this sum."""
+    """Check sigma, beside deviations of effects whose powers have this sum."""
     if not _leaves_residual(fit):
         raise ValueError(
-            f"with {sigma!r} the residual deviation has a posterior that does not integrate "
-            f"to one, since the random effects can follow every row: {_REMEDY}"
+            f"with {sigma!r} the residual standard deviation has an improper posterior, since the "
+            f"random effects can fit every row: {_REMEDY}"
         )
     needed = power + (0.0 if isinstance(sigma, Flat) and sigma.log else sigma.power)
     left = fit.n_observations - _flat_columns(prior).shape[1]
     if left <= needed:
         raise ValueError(
-            f"with {sigma!r} the residual deviation has a posterior that does not integrate to "
-            f"one: the fixed columns leave {left:g} of {fit.n_observations:g} rows, and more than "
-            f"{needed:g} are needed. {_REMEDY[0].upper()}{_REMEDY[1:]}"
+            f"with {sigma!r} the residual standard deviation has an improper posterior: the fixed "
+            f"columns leave {left:g} of {fit.n_observations:g} rows, and more than {needed:g} are "
+            f"needed. {_REMEDY[0].upper()}{_REMEDY[1:]}"
         )
 
 
 def _flat_columns(prior: ModelPrior) -> FloatArray:
-    """Return combinations of the fixed columns that are flat, (p, m)."""
+    """Return combinations of the fixed columns with flat priors, (p, m)."""
     inverse = np.linalg.inv(prior.coef.combinations)
     return np.asarray(inverse[:, prior.coef.precision == 0.0])
 
 
 @dataclass(frozen=True, eq=False)
 class _Ways:
-    """In how many ways effects vary that the fixed columns with flat coefficients leave."""
+    """Dimension of effects beyond the fixed columns with flat coefficients."""
 
     fit: Fit
     flat: FloatArray  # (p, m), combinations of raw fixed columns with flat coefficients
@@ -161,12 +161,12 @@ class _Ways:
         return np.asarray(self._maps.T @ self.fit.problem.model.gram[:-1, :-1] @ self._maps)
 
     def _columns(self, each: _ImproperDeviation) -> FloatArray:
-        """Return what makes its columns of the scaled ones of its factor, (k, columns)."""
+        """Return the map to its columns from the scaled ones of its factor, (k, columns)."""
         random_map = self.fit.problem.model.random_maps[each.position]
         return np.asarray(np.linalg.inv(random_map)[:, list(each.columns)])
 
     def of_one(self, each: _ImproperDeviation) -> tuple[int, int]:
-        """Return how many effects there are, and how many the flat columns leave."""
+        """Return the number of effects, and how many of them the flat columns leave."""
         model, inverse = self.fit.problem.model, self._columns(each)
         own = np.einsum("ac,abl,bd->lcd", inverse, model.own[each.position], inverse)
         right = model.right[each.position][:, :-1]
@@ -181,7 +181,7 @@ class _Ways:
         return int(felt.sum()), int(felt.sum()) - n_determined
 
     def of(self, several: tuple[_ImproperDeviation, ...]) -> int:
-        """Return how many ways the effects of some deviations together have."""
+        """Return the dimension of the effects of several deviations together."""
         blocks = [[self._gram, *(self._fixed(each) for each in several)]]
         for i, one in enumerate(several):
             row = [self._between(one, other) for other in several]
@@ -215,7 +215,7 @@ class _Ways:
 
 
 def _correlations(gram: FloatArray, squares: FloatArray) -> FloatArray:
-    """Return products of columns over roots of squares, those of zero being columns of zeros."""
+    """Return products of columns divided by square roots of squares; zero for zero columns."""
     felt: BoolArray = squares > 0.0
     roots = np.sqrt(np.where(felt, squares, 1.0))
     return np.asarray(gram / np.outer(roots, roots))
@@ -230,7 +230,7 @@ def _rank(gram: FloatArray) -> int:
 
 
 def _leaves_residual(fit: Fit) -> bool:
-    """Tell whether fixed columns and effects cannot follow every row."""
+    """Tell whether fixed columns and random effects cannot fit every row."""
     n_rows = fit.products.n_rows
     if n_rows > fit.problem.n_effects + fit.rank:
         return True

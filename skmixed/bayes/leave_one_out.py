@@ -1,4 +1,4 @@
-"""How well every row is predicted by the others, variances and all estimated without it.
+"""Leave-one-out cross-validation, with all parameters re-estimated without the row.
 
 Given phi the density of a row without itself has a closed form, the coefficients and random effects
 being integrated out: with e its residual at the posterior mean of its predictor and h the share of
@@ -6,7 +6,7 @@ sigma^2 / w that is the variance of that predictor,
 
     y ~ N(y - e / (1 - h), sigma^2 / (w (1 - h))).
 
-Over phi the density is averaged by weights of one over itself, whose tail is smoothed. Where it is
+Over phi the density is averaged with weights inverse to itself, whose tail is smoothed. If that is
 too heavy, or the average has a large error, the row is subtracted from the sums and the posterior
 sampled anew.
 """
@@ -47,32 +47,34 @@ from skmixed.inference.fitted import (
 )
 from skmixed.inference.table import Table, TabularResult
 
-_DENSITY_CELLS = 2e7  # rows times nodes whose densities are held at a time: 160 MB
+_DENSITY_CELLS = 2e7  # rows times nodes whose densities are held at once: 160 MB
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class LeaveOneOut(TabularResult):
-    """Log densities of rows, or of all rows of a level, each predicted by the others.
+    """Result of leave-one-out, or leave-one-group-out, cross-validation.
+
+    Read more in the user guide: :doc:`/guide/posterior`.
 
     Parameters
     ----------
     elpd : ndarray of shape (n,)
-        Log predictive density of every row, or of all rows of a level at once, without itself.
+        Log predictive density of each row, or jointly of all rows of a level, given the others.
     pareto_k : ndarray of shape (n,)
-        Shape of the tail of its weights; above 0.7 the row or level was left out by a refit.
+        Pareto k of the importance weights; rows and levels above 0.7 were refitted.
     is_refitted : ndarray of shape (n,)
-        Whether it was.
+        Whether the row or level was left out by a refit.
     counts : ndarray of shape (n,)
-        How often every row counts: frequency weights, else 1.
+        Number of times that each row counts: frequency weights, otherwise 1.
     levels : Index of length n or None, default=None
-        Labels of the levels; None where rows are left out.
+        Labels of the levels; None if rows were left out.
     monte_carlo_error : float, default=nan
-        Standard error of the sum between seeds, from how single values of the variances move it.
+        Monte Carlo standard error of the sum of `elpd`.
 
     See Also
     --------
-    loo : Makes it.
-    stack : Weights models by it.
+    loo : The function that returns it.
+    stack : Model weights from several of them.
 
     Examples
     --------
@@ -95,7 +97,7 @@ class LeaveOneOut(TabularResult):
 
     @property
     def total(self) -> float:
-        """Sum of the log densities: the expected one of as many new rows, or levels of these."""
+        """Sum of the log densities: the expected log pointwise predictive density, elpd."""
         return float(self.counts @ self.elpd)
 
     @property
@@ -115,10 +117,10 @@ class LeaveOneOut(TabularResult):
         )
         n = int(self.is_refitted.sum())
         what = "rows" if self.levels is None else f"levels of {self.levels.name}"
-        note = f"largest k {self.pareto_k.max():.2f}; {n} {what} left out by a refit"
+        note = f"largest Pareto k {self.pareto_k.max():.2f}; {n} {what} left out by a refit"
         if np.isfinite(self.monte_carlo_error):
             note += f"; Monte Carlo error of elpd_loo {self.monte_carlo_error:.2f}"
-        return Table(f"{what[0].upper()}{what[1:]} predicted by the others", frame, (note,))
+        return Table(f"Leave-one-out cross-validation over {what}", frame, (note,))
 
 
 def loo(
@@ -132,7 +134,13 @@ def loo(
     leave_out: str | None = None,
     random_state: Any = None,
 ) -> LeaveOneOut:
-    """Tell how well every row of the fit, or every group, is predicted by the others.
+    """Estimate predictive accuracy by leave-one-out cross-validation.
+
+    Rows, or with `leave_out` whole groups, are predicted from the others, without refits where
+    importance weights are reliable. Compare models with `stack`; `compare` uses the evidence
+    instead.
+
+    Read more in the user guide: :doc:`/guide/posterior`.
 
     Parameters
     ----------
@@ -141,51 +149,52 @@ def loo(
     draws : PosteriorDraws
         Draws from its posterior.
     X : array-like or data frame of shape (n, n_features)
-        The rows that `fit` was given, in any order; the model does not keep them.
+        The training data, in any order; the model does not store it.
     y : array-like of shape (n,), default=None
-        Their response. Of a model by a whole formula, as of `lmer`, None reads it off X, and
-        weights, too.
+        Their response. None reads it, and the weights, from X, for a model fitted by a whole
+        formula, such as that of `lmer`.
     sample_weight : None or array-like of shape (n,), default=None
-        Their weights, all positive.
+        Weights of the rows, as passed to ``fit``, all positive.
     groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-        Their labels, if they were given as `groups` to `fit`.
+        Group labels of the rows, if they were passed to ``fit`` as `groups`.
     leave_out : str or None, default=None
-        None leaves out each row by itself; the name of a factor leaves out all rows of the same
-        level, whose joint density is then that of a new group.
-    random_state : None, int, RandomState or Generator, default=None
-        Seed of the draws after refits.
+        None leaves out single rows; the name of a grouping factor leaves out all rows of a level,
+        which are then predicted jointly as a new group.
+    random_state : int, RandomState instance, Generator or None, default=None
+        Seed for the draws after refits; pass an int for reproducible results.
 
     Returns
     -------
     LeaveOneOut
-        Log densities, their sum and its standard error. Of a row that stands for several, one is
-        left out; of a level, all.
+        Log predictive densities, their sum and its standard error. Of a row with a frequency weight
+        a single one is left out.
 
     Raises
     ------
     ValueError
-        If these are not the rows of the fit, the draws are of another model, or the factor is none
-        of the model; and where rows without a level do not determine a coefficient.
+        If these are not the training data, the draws belong to another model, the factor is
+        unknown, or the other rows do not determine all coefficients.
 
     See Also
     --------
-    compare : Compares models by their evidence, which hangs on the prior.
-    stack : Weights models by how well they predict.
+    stack : Model weights by predictive accuracy.
+    compare : Model comparison by evidence, which depends on the priors.
+    skmixed.model_selection.cross_validate : Cross-validation of any score, with refits.
 
     Notes
     -----
-    Coefficients and random effects are integrated out before any row is left out, so that weights
-    are far more even than those of rstanarm's or brms' ``loo``, which are given the effects. Rows
-    whose weights have a shape k above 0.7 all the same, and up to twenty whose log density has a
-    Monte Carlo error above 0.05, are subtracted from the sums, and the posterior of the rest is
-    sampled: their density is the ratio of both evidences, or a mean over the draws of the rest
-    where the prior does not integrate to one. What is left of a difference between seeds is told
-    by `monte_carlo_error`, most of it of a few rows far from what the model expects.
+    Coefficients and random effects are integrated out before a row is left out, so the importance
+    weights are far more even than those of ``loo`` in rstanarm or brms, which condition on the
+    effects. Rows with Pareto k above 0.7, and up to twenty whose log density has a Monte Carlo
+    error above 0.05, are subtracted from the sums, and the posterior of the rest is sampled. Their
+    density is the ratio of the evidences, or, under an improper prior, an average over the draws.
+    `monte_carlo_error` is the variation between seeds that remains, most of it due to a few
+    outlying rows.
 
-    Levels of the only factor are left out in one pass over the rows, those of generalized models
-    too; with several factors these have no such densities, and are refused. Levels of one of
-    several factors of a linear model take as many evaluations of the likelihood, each, as there are
-    values of the variances.
+    Levels of a single factor are left out in one pass over the rows, in generalized models too.
+    Generalized models with several factors are not supported. In a linear model with several
+    factors each level takes as many evaluations of the likelihood as there are values of the
+    variances.
 
     References
     ----------
@@ -242,10 +251,10 @@ def _generalized_loo(
 
 
 def check_draws_of(draws: Any, fit: Any) -> None:
-    """Raise an error for what is no draws, and for those from another posterior."""
+    """Raise an error unless `draws` are draws from the posterior of this fit."""
     if not isinstance(draws, PosteriorDraws):
-        raise TypeError(f"draws is a {type(draws).__name__}, not what sample returns")
-    other = ValueError("these draws are not from the posterior of this model: sample it again")
+        raise TypeError(f"draws is a {type(draws).__name__}: pass the result of sample")
+    other = ValueError("these draws belong to another model or fit: call sample(model) again")
     if isinstance(draws, GeneralizedDraws) != isinstance(fit, GeneralizedFit):
         raise other
     if isinstance(draws, GeneralizedDraws):
@@ -261,7 +270,7 @@ def check_draws_of(draws: Any, fit: Any) -> None:
 def left_out(
     draws: PosteriorDraws, rows: Rows, leave_out: str | None, random_state: Any
 ) -> LeaveOneOut:
-    """Leave every row of a fit, given with codes of its levels, or every level of a factor out."""
+    """Leave out each row of a fit, given with codes of its levels, or each level of a factor."""
     if leave_out is None:
         return _rows_left_out(draws, rows, random_state)
     elpd, shapes, is_poor, error = levels_left_out(draws, rows, leave_out, random_state)
@@ -316,7 +325,7 @@ def _refitted(
     is_counted: bool,
     generator: np.random.Generator,
 ) -> tuple[float, float, float]:
-    """Return the log density of a row given the others, with errors, as `refitted_density` says."""
+    """Return the log density of a row given the others, with errors; see `refitted_density`."""
     fit, own = draws.fit, summed.rows.take(np.array([row]))
     weight = 1.0 if own.weights is None else float(own.weights[0])
     if is_counted and weight > 1.0:  # one of several

@@ -1,4 +1,4 @@
-"""Densities of what is left out, averaged over parameters that were drawn with it."""
+"""Densities of left-out data, averaged over parameters drawn given all data."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from skmixed.core.linalg import BoolArray, FloatArray
 from skmixed.core.posterior.pareto_tail import UNTRUSTED, smoothed_weights
 
 _MOST_ERROR = 0.05  # of a log density: an error of five percent
-_MOST_REFITS = 20  # for the sake of errors alone: each takes a tenth of a second and more
+_MOST_REFITS = 20  # only to reduce errors: each takes a tenth of a second or more
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LeftOutMeans:
     """Averages of densities of n rows or levels over S nodes, weighted by their inverses.
 
-    A node moves the log of an average by about w (p / mean - 1), w being its weight and p the
+    A node changes the log of an average by about w (p / mean - 1), w being its weight and p the
     density there: the delta method, as in Vehtari et al. 2017, section 2.1.
     """
 
@@ -28,7 +28,7 @@ class LeftOutMeans:
 
     @classmethod
     def of(cls, densities: FloatArray) -> LeftOutMeans:
-        """Average log densities of what is left out, given the rest, at nodes of all data, (S, n).
+        """Average log densities of left-out data, given the rest, at nodes of all data, (S, n).
 
         The weights have their tails smoothed.
         """
@@ -46,7 +46,7 @@ class LeftOutMeans:
 
     @property
     def is_wide(self) -> BoolArray:
-        """Which have large errors or heavy tails, (n,)."""
+        """Whether they have large errors or heavy tails, (n,)."""
         return np.asarray((self.errors > _MOST_ERROR) | (self.shapes > UNTRUSTED))
 
     @property
@@ -56,18 +56,18 @@ class LeftOutMeans:
 
 
 class LeftOutError:
-    """The Monte Carlo error of a sum of log densities, which hang on the same nodes."""
+    """The Monte Carlo error of a sum of log densities that depend on the same nodes."""
 
     def __init__(self) -> None:
         self._moves: FloatArray | float = 0.0
         self._of_all, self._apart = 0.0, 0.0
 
     def add_means(self, means: LeftOutMeans, counts: FloatArray) -> None:
-        """Add averages, each counted so often, (n,)."""
+        """Add averages, counted as often as (n,) says."""
         self._moves = self._moves + means.moves @ counts
 
     def add_single(self, error: float, count: float, of_all: float = 0.0) -> None:
-        """Add a log density of an error of its own, and of one that others share."""
+        """Add a log density with an error of its own, and one that others share."""
         self._of_all += count * of_all
         self._apart += (count * error) ** 2
 
@@ -79,7 +79,7 @@ class LeftOutError:
 
 
 def in_doubt(shapes: FloatArray, errors: FloatArray) -> BoolArray:
-    """Tell what takes a refit, (n,): heavy tails of weights, and the largest errors."""
+    """Tell which need a refit, (n,): heavy tails of weights, and the largest errors."""
     order = np.argsort(-errors, kind="stable")[:_MOST_REFITS]
     found = shapes > UNTRUSTED
     found[order] |= errors[order] > _MOST_ERROR
@@ -89,10 +89,10 @@ def in_doubt(shapes: FloatArray, errors: FloatArray) -> BoolArray:
 def refitted_density(
     evidence: tuple[float, float], rest: tuple[float, float], at_rest: FloatArray
 ) -> tuple[float, float, float]:
-    """Return a log density by a refit, its error, and the one it shares with all such.
+    """Return a log density by a refit, its error, and the error shared by all such.
 
-    It is the ratio of the evidence of all data to that of the rest, each with its error; where
-    there is none, the mean of densities at draws given the rest, of logs (S,).
+    It is the ratio of the evidence of all data to that of the rest, each with its error; under an
+    improper prior, the mean of densities at draws given the rest, of logs (S,).
     """
     value = evidence[0] - rest[0]
     if np.isfinite(value):

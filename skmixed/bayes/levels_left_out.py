@@ -1,4 +1,4 @@
-"""How well all rows of every level are predicted by those of the other levels, jointly."""
+"""Leave-one-group-out cross-validation: all rows of a level, predicted jointly."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from skmixed.core.posterior.without_levels import LevelDensities, UndeterminedEr
 from skmixed.core.sums.layout import Rows
 from skmixed.core.sums.summed_rows import SummedRows
 
-_VARIANCES = 1_000  # at which densities of a few levels are averaged, whose weights have long tails
-_FEW_LEVELS_OUT = 1_000  # more take the few hundred nodes
+_VARIANCES = 1_000  # to average the densities of a few levels, whose weights have long tails
+_FEW_LEVELS_OUT = 1_000  # more levels use the few hundred nodes
 
 
 def levels_left_out(
     draws: PosteriorDraws, rows: Rows, factor: str, random_state: Any
 ) -> tuple[FloatArray, FloatArray, BoolArray, float]:
-    """Leave every level of a factor out of a fit, whose rows have codes of its levels.
+    """Leave each level of a factor out of a fit, whose rows have codes of its levels.
 
-    Returns log densities, shapes of the tails of weights, and whether a level was left out by a
-    refit, (n_levels,) each, and the Monte Carlo error of the sum. Raises ValueError for an unknown
-    factor, one of a single level, and where the other levels do not determine a coefficient.
+    Returns log densities, Pareto k, and whether a level was left out by a refit, (n_levels,) each,
+    and the Monte Carlo error of the sum. Raises ValueError for an unknown factor, one with a single
+    level, and if the other levels do not determine all coefficients.
     """
     fit, position = draws.fit, draws._position(factor)
     levels, place = np.arange(len(draws.levels(factor))), fit.spec.used_factors[position]
     if len(levels) < 2:
-        raise ValueError(f"{factor!r} has one level, without which nothing is left")
+        raise ValueError(f"{factor!r} has a single level, so there is nothing left without it")
     prior = ModelPrior.of(fit, draws.prior)
     summed = SummedRows.among(fit.products, rows)
     densities = LevelDensities(fit, prior.coef, summed, place)
@@ -56,8 +56,8 @@ def levels_left_out(
             error.add_single(own, 1.0, shared)
     except UndeterminedError:
         raise ValueError(
-            f"without some level of {factor!r} the other rows do not determine every coefficient, "
-            "so that they predict nothing: leave columns out that hang on single levels"
+            f"without some level of {factor!r} the other rows do not determine all coefficients: "
+            "remove columns that depend on single levels"
         ) from None
     return elpd, shapes, is_poor, error.total
 

@@ -1,14 +1,14 @@
-"""Arrays of draws that would not fit into the machine are refused before they are made."""
+"""Refusal of arrays of draws that would not fit into memory."""
 
 from __future__ import annotations
 
 from skmixed.core.elimination.crossed import memory_installed
 
-_MOST = 0.5  # of the machine's memory: the rest is for the data and everybody else
+_MOST = 0.5  # of the machine's memory: the rest is for the data and other programs
 
 
 def check_fits(n_numbers: float, what: str, remedy: str) -> None:
-    """Raise MemoryError for more numbers of eight bytes than half of the machine holds."""
+    """Raise MemoryError for more numbers of eight bytes than half of the memory holds."""
     needed, installed = 8.0 * n_numbers, memory_installed()
     if installed is not None and needed > _MOST * installed:
         raise MemoryError(

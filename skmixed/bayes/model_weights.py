@@ -1,4 +1,4 @@
-"""Models weighted by how well they predict what is left out."""
+"""Model weights by stacking."""
 
 from __future__ import annotations
 
@@ -13,35 +13,40 @@ from skmixed.bayes.leave_one_out import LeaveOneOut
 from skmixed.core.linalg import FloatArray
 from skmixed.inference.table import Table
 
-_STACKING_TOLERANCE = 1e-10  # of the mean log density of rows, in weights of no more digits
+_STACKING_TOLERANCE = 1e-10  # of the mean log density of rows: weights need no more digits
 
 
 def stack(results: Mapping[str, LeaveOneOut] | Sequence[LeaveOneOut]) -> Table:
-    """Weight models so that their mixture predicts rows best.
+    """Compare models by leave-one-out cross-validation, with stacking weights.
+
+    Stacking weights are those of the mixture of predictive distributions that predicts left-out
+    rows best. For posterior model probabilities use `compare`.
+
+    Read more in the user guide: :doc:`/guide/posterior`.
 
     Parameters
     ----------
     results : dict of str to LeaveOneOut, or list of these
-        What `loo` says of the models, of the same rows in the same order; without names they are
+        Results of `loo` for the models, for the same rows in the same order; models in a list are
         called "model 1" and so on.
 
     Returns
     -------
     Table
-        A row a model, the best first: sum of log densities, difference to the best and its
-        standard error, and the weight in the mixture.
+        A row for each model, the best first: elpd, its difference from the best with standard
+        error, and the weight in the mixture.
 
     Raises
     ------
     TypeError
-        If something else stands in the place of what `loo` says.
+        If an entry is not a result of `loo`.
     ValueError
         If the numbers of rows differ.
 
     See Also
     --------
-    loo : Leaves rows out of one model.
-    compare : Weights models by their evidence.
+    loo : Leave-one-out cross-validation of one model.
+    compare : Model comparison by evidence.
 
     References
     ----------
@@ -62,10 +67,10 @@ def stack(results: Mapping[str, LeaveOneOut] | Sequence[LeaveOneOut]) -> Table:
     >>> stack(results).to_frame().index[0]
     '(Days | Subject)'
     """
-    results = by_name(results, LeaveOneOut, "what loo returns")
+    results = by_name(results, LeaveOneOut, "the result of loo")
     names, found = list(results), list(results.values())
     if len({len(each.elpd) for each in found}) != 1:
-        raise ValueError("stack needs what loo says of the same rows, in the same order")
+        raise ValueError("stack needs results of loo for the same rows, in the same order")
     points, counts = np.stack([each.elpd for each in found], axis=1), found[0].counts
     weights = _stacking_weights(points, counts)
     totals = counts @ points
@@ -78,11 +83,11 @@ def stack(results: Mapping[str, LeaveOneOut] | Sequence[LeaveOneOut]) -> Table:
     frame["std_error"] = np.sqrt(n / (n - 1.0) * (counts @ deviations**2))
     frame["weight"] = weights
     order = np.argsort(-totals, kind="stable")
-    return Table("Models by rows left out", frame.iloc[order])
+    return Table("Model comparison by leave-one-out cross-validation", frame.iloc[order])
 
 
 def _stacking_weights(points: FloatArray, counts: FloatArray) -> FloatArray:
-    """Return weights, (m,), of the mixture of densities, logs (n, m), that suits all rows best."""
+    """Return the weights, (m,), of the mixture of log densities, (n, m), with the highest score."""
     densities = np.exp(points - points.max(axis=1, keepdims=True))
     shares, m = counts / counts.sum(), points.shape[1]
 

@@ -1,12 +1,12 @@
-"""The coordinates in which variances are sampled, and the way to lambdas and back.
+"""The coordinates in which variances are sampled, and the maps to lambdas and back.
 
 phi of a model is, term by term, log standard deviations and inverse hyperbolic tangents of
-canonical partial correlations, and the log of a deviation of the noise last: sigma of a linear
-model, the coefficient of variation of gamma and negative binomial responses beside their mean or a
-Poisson distribution, none of others. The search has v = (s / s0)^(1/m) in the place of log s: where
-a posterior reaches zero, the logarithm has a long tail and the root has none; that of sigma does
-not. m is 2 where the prior density of s is finite at zero, and more where that of v would not
-vanish there.
+canonical partial correlations, and last the log of a standard deviation of the noise: sigma of a
+linear model, the coefficient of variation of gamma responses or of the extra-Poisson variation of
+negative binomial ones; other families have none. The search has v = (s / s0)^(1/m) in the place of
+log s: where a posterior reaches zero, the logarithm has a long tail and the root has none; that of
+sigma does not. m is 2 if the prior density of s is finite at zero, and larger if that of v would
+not vanish there.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import BoolArray, FloatArray
 from skmixed.core.model.covariance import Structure
 
-_CORRELATION_SHARE = 0.8  # of correlations kept in a start, which must lie inside
+_CORRELATION_SHARE = 0.8  # of correlations kept in a start, which must be off the boundary
 _LARGEST_PARTIAL = 0.95  # partial correlation of a start
-_LEAST_EFFECT = 0.1  # of the error of a level's mean: the unit of a deviation that was put to zero
+_LEAST_EFFECT = 0.1  # of the error of a level's mean: the unit of a deviation estimated as zero
 _FARTHEST_PHI = 50.0  # of any coordinate phi: exp(50) of a deviation, beyond any data
 
 
@@ -57,7 +57,7 @@ class TermShape:
 
 
 def _check_structure(structure: Structure, factor: str) -> bool:
-    """Tell whether a term has all correlations; raises ValueError unless it has all or none."""
+    """Tell whether a term has all correlations; raise ValueError unless it has all or none."""
     k, n_deviations = structure.size, len(structure.deviations)
     n_correlations = len(structure.tabulated)  # those that are free, and those that must be one
     is_counted = structure.n_theta == n_deviations + n_correlations
@@ -69,8 +69,8 @@ def _check_structure(structure: Structure, factor: str) -> bool:
             return True
     raise ValueError(
         f"the random effects of {factor!r} have the covariance structure "
-        f"{type(structure).__name__.lower()}, for which there are no prior distributions: fit the "
-        "model with covariance='unstructured', 'diagonal' or 'identity'"
+        f"{type(structure).__name__.lower()}, which has no priors: fit the model with "
+        "covariance='unstructured', 'diagonal' or 'identity'"
     )
 
 
@@ -83,7 +83,7 @@ class Parametrization:
 
     @classmethod
     def of(cls, fit: Fit | GeneralizedFit) -> Parametrization:
-        """Read the terms of a fit. Raises ValueError for structures without prior distributions."""
+        """Read the terms of a fit; raise ValueError for covariance structures without priors."""
         terms = []
         names = fit.products.layout.columns
         for term in fit.spec.terms:
@@ -91,9 +91,9 @@ class Parametrization:
             factor = term.curve or fit.products.factors[term.factor].index.name
             if term.members:
                 raise ValueError(
-                    "there are no posteriors of levels that are related, or of which a row has "
-                    f"several, such as those of {fit.products.factors[term.factor].index.name!r}: "
-                    "bootstrap(model) has draws of their variances"
+                    "related levels and multiple membership have no sampler, and "
+                    f"{fit.products.factors[term.factor].index.name!r} is such a factor: use "
+                    "bootstrap(model) for draws of its variances"
                 )
             structure = term.structure
             columns = tuple(names[place] for place in term.columns)
@@ -109,12 +109,12 @@ class Parametrization:
 
     @cached_property
     def has_noise(self) -> bool:
-        """Whether the last coordinate is the log of a deviation of the noise."""
+        """Whether the last coordinate is the log of a standard deviation of the noise."""
         return not isinstance(self.fit, GeneralizedFit) or bool(self.fit.family.n_dispersions)
 
     @cached_property
     def is_deviation(self) -> BoolArray:
-        """Which coordinates are logs of deviations that may be near zero, (d,)."""
+        """Which coordinates are logs of standard deviations that may be near zero, (d,)."""
         flags: list[bool] = []
         for term in self.terms:
             flags += [True] * len(term.deviations) + [False] * term.n_correlations
@@ -123,9 +123,9 @@ class Parametrization:
         return np.array(flags, dtype=np.bool_)
 
     def split(self, phi: FloatArray) -> tuple[list[tuple[FloatArray, FloatArray]], FloatArray]:
-        """Return log deviations and partial correlations of every term, (n, .), and of the noise.
+        """Return log deviations and partial correlations of each term, (n, .), and of the noise.
 
-        Its log deviation is zero where there is none.
+        The latter is zero if there is none.
         """
         parts, start = [], 0
         for term in self.terms:
@@ -138,14 +138,14 @@ class Parametrization:
     def joined(
         self, parts: Sequence[tuple[FloatArray, FloatArray]], sigma: FloatArray
     ) -> FloatArray:
-        """Return phi, (n, d), of deviations and partial correlations of every term, and sigma."""
+        """Return phi, (n, d), from deviations and partial correlations of each term, and sigma."""
         columns = [np.log(sigma)[:, None]] if self.has_noise else [np.empty((len(sigma), 0))]
         for deviations, partial in reversed(parts):
             columns = [np.log(deviations), np.arctanh(partial), *columns]
         return np.concatenate(columns, axis=1)
 
     def roots(self, phi: FloatArray) -> Blocks:
-        """Return roots of the covariances of every used factor, (n, k, k), lower triangular."""
+        """Return Cholesky factors of the covariances of each used factor, (n, k, k)."""
         sizes = [structure.size for structure in self.fit.problem.structures]
         found = [np.zeros((len(phi), size, size)) for size in sizes]
         for term, (log_deviations, partial) in zip(self.terms, self.split(phi)[0], strict=True):
@@ -161,14 +161,14 @@ class Parametrization:
         return found
 
     def lambdas(self, phi: FloatArray) -> Blocks:
-        """Return relative lambdas of every used factor, (n, k, k), in raw units."""
+        """Return relative lambdas of each used factor, (n, k, k), in raw units."""
         sigma = np.exp(phi[:, -1])[:, None, None]
         return [root / sigma for root in self.roots(phi)]
 
     def slopes(self, phi: FloatArray, lambdas: Blocks, slopes: Blocks) -> FloatArray:
         """Return derivatives of a linear model in phi, (n, d), given those in `lambdas`, (n, k, k).
 
-        Lambdas are those of phi. The last derivative is that in log sigma by way of the lambdas.
+        Lambdas are those of phi. The last derivative is that in log sigma through the lambdas.
         """
         found, in_sigma = [], np.zeros(len(phi))
         inverse = np.exp(-phi[:, -1])
@@ -187,10 +187,10 @@ class Parametrization:
         return [root @ root.swapaxes(1, 2) for root in self.roots(phi)]
 
     def read(self, covariances: Blocks, sigma: float, variation: float | None = None) -> FloatArray:
-        """Return phi, (d,), near covariances of every used factor, (k, k), inside the boundary.
+        """Return phi, (d,), near covariances of each used factor, (k, k), off the boundary.
 
-        `sigma` is the residual deviation, of a generalized model that of its working model, one;
-        `variation` the coefficient of variation beside.
+        `sigma` is the residual standard deviation, one for the working model of a generalized
+        model, and `variation` its coefficient of variation.
         """
         found: list[float] = []
         for term, least in zip(self.terms, self._least_deviations(sigma), strict=True):
@@ -209,7 +209,7 @@ class Parametrization:
         return np.array(found)
 
     def _least_deviations(self, sigma: float) -> list[FloatArray]:
-        """Return a deviation that hardly matters, of every standard deviation of every term."""
+        """Return a negligible value for each standard deviation of each term."""
         model, found = self.fit.problem.model, []
         for term in self.terms:
             inverse = np.linalg.inv(model.random_maps[term.position])
@@ -248,13 +248,13 @@ class RootCoordinates:
         return np.asarray(np.log(self.degree[roots] / v[:, roots]).sum(axis=1))
 
     def slopes(self, v: FloatArray, in_phi: FloatArray) -> FloatArray:
-        """Return derivatives in v, Jacobian included, given those in phi, (n, d) each."""
+        """Return derivatives in v, including the Jacobian, given those in phi, (n, d) each."""
         found, roots = in_phi.copy(), self.parametrization.is_deviation
         found[:, roots] = (self.degree[roots] * in_phi[:, roots] - 1.0) / v[:, roots]
         return found
 
     def is_inside(self, v: FloatArray) -> BoolArray:
-        """Tell where v has a phi, and one of ordinary size, (n,)."""
+        """Tell which v have a phi of ordinary size, (n,)."""
         roots = self.parametrization.is_deviation
         inside = np.isfinite(v).all(axis=1) & (v[:, roots] > 0.0).all(axis=1)
         found = np.zeros(len(v), dtype=np.bool_)
@@ -264,7 +264,7 @@ class RootCoordinates:
 
     @property
     def _centre(self) -> FloatArray:
-        """What coordinates lie about, (d,): logs of scales at the origin, correlations of zero."""
+        """Centre of the coordinates, (d,): logs of scales at the origin, correlations of zero."""
         roots = self.parametrization.is_deviation.copy()
         if self.parametrization.has_noise:
             roots[-1] = True

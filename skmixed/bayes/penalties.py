@@ -1,7 +1,7 @@
-"""What prior distributions add to the criterion of a fit that seeks the most likely covariances.
+"""Penalties that priors add to the criterion of a fit (maximum penalised likelihood).
 
-A distribution is one of what it is named for, in linear models relative to the residual variance: a
-gamma of a standard deviation, an inverse gamma of a variance, a Wishart of a covariance. The
+Priors apply, in linear models relative to the residual variance, to what they are named for: a
+gamma to a standard deviation, an inverse gamma to a variance, a Wishart to a covariance. The
 penalty is -2 times the log of that density, as in blme, with no change of variables.
 """
 
@@ -26,23 +26,23 @@ from skmixed.core.sums.layout import GroupIndex
 PenaltyName = Literal["wishart"]
 PENALTY_NAMES = ("wishart",)
 Penalising = PenaltyName | Wishart | ScaleDistribution | Prior | Mapping[str, Any] | None
-"""What a fit takes as its prior."""
+"""The type of a fit's argument `prior`."""
 
 _DEFAULT_EXCESS = 1.5  # degrees of freedom above k + 1, as in blme: a penalty of -3 log s
 _INSTEAD = (
-    "take prior='wishart', Gamma(2, ...), or InverseGamma; or sample the posterior, which needs no "
-    "such density, by BayesianMixedRegressor or skmixed.bayes.sample"
+    "use prior='wishart', Gamma(2, ...) or InverseGamma; or sample the posterior, which allows "
+    "other priors, with BayesianMixedRegressor or skmixed.bayes.sample"
 )
 
 
 def with_penalties(
     spec: ModelSpec, columns: Sequence[str], indexes: Sequence[GroupIndex], prior: Any
 ) -> ModelSpec:
-    """Return a model whose terms have the penalties of a prior, or of one for every factor.
+    """Return a model whose terms have the penalties of a prior, or of one for each factor.
 
     The columns are those of the layout by name, the indexes those of all its factors. Raises
-    ValueError for what does not keep an optimum off the boundary, and TypeError for what is no
-    prior.
+    ValueError for a prior that does not keep the optimum off the boundary, and TypeError for
+    anything that is not a prior.
     """
     names = {factor: indexes[factor].name for factor in spec.used_factors}
     for where, given in _by_factor(prior):
@@ -59,7 +59,7 @@ def with_penalties(
 
 
 def _by_factor(prior: Any) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return what is given by names of factors, each with what it is called."""
+    """Return priors given by names of factors, each with its name in messages."""
     parts = [("prior", prior)]
     if isinstance(prior, Prior):
         parts = [(f"Prior({part}=...)", getattr(prior, part)) for part in ("scales", "correlation")]
@@ -67,20 +67,20 @@ def _by_factor(prior: Any) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def _penalty(term: Term, name: str, columns: Sequence[str], prior: Any) -> Penalty | None:
-    """Return the penalty of a term of a factor of some name."""
+    """Return the penalty of a term of a named factor."""
     given = prior.get(name) if isinstance(prior, Mapping) else prior
     where, structure = f"the covariance of {name!r}", term.structure
     if given is None:
         return None
     if len(term.effects) > 1:
         raise ValueError(
-            f"{where} is of several effects of a level that has columns of its own, for which "
-            "there is no prior: write || for independent effects, or leave them without one"
+            f"{where} has correlated effects of multiple memberships, for which there is no "
+            "prior: write || for independent effects, or set no prior"
         )
     if structure.rank_of_covariances < structure.size:
         raise ValueError(
-            f"{where} is of reduced rank, and so singular by design: a prior that keeps it from "
-            "that needs another structure, such as 'unstructured' or 'diagonal'"
+            f"{where} has reduced rank and is singular by design: a prior needs another structure, "
+            "such as 'unstructured' or 'diagonal'"
         )
     if isinstance(given, str) and given in PENALTY_NAMES:
         given = Wishart()
@@ -90,17 +90,17 @@ def _penalty(term: Term, name: str, columns: Sequence[str], prior: Any) -> Penal
         return _of_prior(term, name, columns, given)
     if isinstance(given, ScaleDistribution):
         return _of_deviations(structure, where, [given] * len(structure.deviations), LKJ())
-    raise TypeError(f"prior={given!r} of {name!r} is none that a fit can take: {_INSTEAD}")
+    raise TypeError(f"prior={given!r} for {name!r} cannot be used in a penalised fit: {_INSTEAD}")
 
 
 def _of_covariance(structure: Structure, where: str, given: Wishart) -> Penalty:
-    """Return the penalty of a Wishart density, deviations that columns share counting once."""
+    """Return the penalty of a Wishart density, counting a deviation that columns share once."""
     k = structure.size if structure.correlations else 1
     excess = _DEFAULT_EXCESS if given.df is None else given.df - k - 1.0
     name = f"Wishart(df={excess + k + 1.0:g})"
     if excess <= 0.0:
         raise ValueError(
-            f"{name} leaves {where} free to be singular: df must be more than k + 1, "
+            f"{name} allows {where} to be singular: df must be more than k + 1, "
             f"{k + 1} with {k} correlated column{'s' * (k > 1)}"
         )
     shared = [(group, excess * (len(group) - 1)) for group in structure.deviations]
@@ -112,14 +112,13 @@ def _of_covariance(structure: Structure, where: str, given: Wishart) -> Penalty:
 
 
 def _of_prior(term: Term, name: str, columns: Sequence[str], prior: Prior) -> Penalty:
-    """Return the penalty of distributions of deviations and of correlations."""
+    """Return the penalty of priors for standard deviations and correlations."""
     where = f"the covariance of {name!r}"
     for part in ("sigma", "coef"):
         if getattr(prior, part) is not None:
             raise ValueError(
-                f"Prior({part}=...) is no part of a penalised fit, which takes coefficients and "
-                "the residual variance as the likelihood has them: leave it out, or sample the "
-                "posterior by BayesianMixedRegressor"
+                f"Prior({part}=...) has no effect in a penalised fit, which penalises covariances "
+                "only: leave it out, or sample the posterior with BayesianMixedRegressor"
             )
     given, correlation = prior.scales, prior.correlation
     if isinstance(given, Mapping):
@@ -139,12 +138,12 @@ def _of_prior(term: Term, name: str, columns: Sequence[str], prior: Prior) -> Pe
 def _of_deviations(
     structure: Structure, where: str, scales: Sequence[Any], correlation: LKJ
 ) -> Penalty:
-    """Return the penalty of a distribution of each deviation, and one of the correlations."""
+    """Return the penalty of a prior for each standard deviation and one for the correlations."""
     parts = [_of_scale(scale, where) for scale in scales]
     determinant = 2.0 * (correlation.eta - 1.0) if structure.correlations else 0.0
     if structure.correlations and determinant <= 0.0:
         raise ValueError(
-            f"{where} has correlations, which {correlation!r} leaves free to be 1 or -1: take "
+            f"{where} has correlations, which {correlation!r} allows to be 1 or -1: use "
             "prior='wishart', Prior(scales=..., correlation=LKJ(2)), or independent columns, ||"
         )
     variances = [
@@ -169,6 +168,6 @@ def _of_scale(scale: Any, where: str) -> tuple[float, float, float, float]:
         return 2.0 * (a + 1.0), 2.0 * b, -1.0, constant
     named = "the default, a half-t" if scale is None else repr(scale)
     raise ValueError(
-        f"the density of {named}, for {where}, is not zero at a standard deviation of zero, so "
-        f"that a penalised fit may still end there: {_INSTEAD}"
+        f"the density of {named}, for {where}, is not zero at a standard deviation of zero, so a "
+        f"penalised fit may still be singular: {_INSTEAD}"
     )

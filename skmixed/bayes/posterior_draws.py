@@ -1,4 +1,4 @@
-"""Draws from the posterior of a linear mixed model, and what they say."""
+"""Posterior draws of a linear mixed model."""
 
 from __future__ import annotations
 
@@ -25,67 +25,71 @@ from skmixed.design.records import stored
 from skmixed.inference.components import components_of, deviations_and_correlations
 from skmixed.inference.table import Table, TabularResult
 
-SEEDS = 2**31  # of draws of random effects
-_SHOWN_QUANTILES = (0.05, 0.5, 0.95)  # that are shown, as by rstanarm and ArviZ
-_TREE_CELLS = 2e7  # drawn effects that go into a data tree: 160 MB
+SEEDS = 2**31  # for draws of random effects
+_SHOWN_QUANTILES = (0.05, 0.5, 0.95)  # in the printed table, as in rstanarm and ArviZ
+_TREE_CELLS = 2e7  # drawn effects included in a data tree: 160 MB
 
 
 @stored
 @dataclass(frozen=True, eq=False, repr=False)
 class PosteriorDraws(TabularResult):
-    """Draws from the posterior of a linear mixed model.
+    """Posterior draws of a linear mixed model.
+
+    Read more in the user guide: :doc:`/guide/posterior`.
 
     Parameters
     ----------
     phi : ndarray of shape (n_chains, n_draws, d)
-        The coordinates that were sampled: of every term the logarithms of standard deviations and
-        the inverse hyperbolic tangents of partial correlations, and log sigma last.
+        Sampled coordinates: for each term the logarithms of the standard deviations and the inverse
+        hyperbolic tangents of the partial correlations; log sigma last.
     coef : ndarray of shape (n_chains, n_draws, n_fixed)
-        Fixed coefficients, the intercept first if there is one; 0 for columns that depend on
-        others before them.
+        Fixed coefficients, the intercept first if there is one; 0 for columns that depend linearly
+        on earlier ones.
     coef_mean : ndarray of shape (n_fixed,)
-        Their posterior means, of conditional means and not of draws, which has far less error.
+        Their posterior means: averages of conditional means, far more precise than those of draws.
     coef_covariance : ndarray of shape (n_fixed, n_fixed)
-        Their posterior covariance, likewise.
+        Their posterior covariance, computed likewise.
     log_evidence : float
-        Log of the marginal likelihood of the data; NaN where the prior does not integrate to one.
+        Log marginal likelihood of the data; NaN under an improper prior.
     log_evidence_error : float
         Its Monte Carlo standard error.
     efficiency : float
-        Effective share of the proposals, 1 at best; with ``sampler="hamiltonian"`` that of the
-        draws, of the coordinate that mixes worst.
+        Effective proportion of the proposals, at most 1; with ``sampler="hamiltonian"``, of the
+        draws, for the coordinate that mixes worst.
     pareto_k : float
-        Shape of the tail of the weights of the proposals; below 0.7 they can be trusted. NaN where
-        there were no weights.
+        Pareto k of the importance weights, reliable below 0.7; NaN without weights.
     acceptance : float
-        Share of the proposals that chains moved to.
+        Acceptance rate of the chains.
     thinning : int
-        Proposals for each draw, 1 unless weights were poor.
+        Proposals per draw, 1 unless the weights are poor.
     n_evaluations : int
-        Evaluations of the density, searches for modes included.
+        Evaluations of the density, including searches for modes.
     fit : Fit
-        The fit that was sampled, free of rows.
+        The fit that was sampled; it stores no rows.
     prior : Prior or str
         The prior distributions.
     nodes : VarianceNodes
-        Values of `phi` of equal weight that stand for the posterior in passes over levels or rows.
+        Equally weighted values of `phi` that represent the posterior in passes over levels or rows.
     log_density : ndarray of shape (n_chains, n_draws)
-        Log of the likelihood times the prior density of `phi`.
+        Log of likelihood times prior density of `phi`.
     seed : int
-        Seed of the draws of random effects.
+        Seed for draws of random effects.
     sampler : {"importance", "hamiltonian"}, default="importance"
-        How they were drawn.
+        The sampler.
     n_divergent : int, default=0
-        Paths that left the density, of a chain that follows its gradient.
+        Divergent transitions of the Hamiltonian sampler.
 
     See Also
     --------
-    sample : Makes them.
+    sample : The function that returns them.
+    GeneralizedDraws : The counterpart for generalized models.
+    loo : Leave-one-out cross-validation.
+    posterior_predictive_check : Replicated beside observed responses.
 
     Notes
     -----
-    They show posterior means, standard deviations and quantiles of all parameters. Names are those
-    of lme4: ``sd_x|g``, ``cor_x.z|g``, ``sigma``.
+    They print posterior means, standard deviations and quantiles of all parameters, named as in
+    lme4: ``sd_x|g``, ``cor_x.z|g``, ``sigma``.
 
     Examples
     --------
@@ -112,7 +116,7 @@ class PosteriorDraws(TabularResult):
     acceptance: float
     thinning: int
     n_evaluations: int
-    fit: Any  # the Fit that was sampled; None in a stored model, which has it elsewhere
+    fit: Any  # the Fit that was sampled; None in a saved model, which has it elsewhere
     prior: Any  # a Prior, or its name
     nodes: VarianceNodes
     log_density: FloatArray  # (n_chains, n_draws)
@@ -121,7 +125,7 @@ class PosteriorDraws(TabularResult):
     n_divergent: int = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what can be computed again."""
+        """Leave out what can be recomputed."""
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @property
@@ -131,7 +135,7 @@ class PosteriorDraws(TabularResult):
 
     @property
     def n_draws(self) -> int:
-        """Number of draws of every chain."""
+        """Number of draws per chain."""
         return int(self.phi.shape[1])
 
     @property
@@ -141,7 +145,7 @@ class PosteriorDraws(TabularResult):
 
     @property
     def noise(self) -> dict[str, FloatArray]:
-        """Draws of what the noise has, (n_chains, n_draws) each, by name."""
+        """Draws of the noise parameters, (n_chains, n_draws) each, by name."""
         return {"sigma": self.sigma}
 
     @property
@@ -152,7 +156,7 @@ class PosteriorDraws(TabularResult):
 
     @property
     def random_covariance(self) -> dict[str, FloatArray]:
-        """Covariances of the random effects of every factor, (n_chains, n_draws, k, k)."""
+        """Covariances of the random effects of each factor, (n_chains, n_draws, k, k)."""
         flat = self.phi.reshape(-1, self.phi.shape[2])
         return {
             name: covariance.reshape(*self.phi.shape[:2], *covariance.shape[1:])
@@ -183,27 +187,27 @@ class PosteriorDraws(TabularResult):
         return {**coefficients, **others}
 
     def effects(self, factor: str, levels: Sequence[Any] | None = None) -> FloatArray:
-        """Draw random effects, the same whenever they are asked for.
+        """Draw random effects; repeated calls return the same draws.
 
         Parameters
         ----------
         factor : str
             Name of the factor.
         levels : sequence or None, default=None
-            Labels of some levels, tuples for a factor of several columns; None is all of them.
+            Labels of levels, tuples for a factor of several columns; None for all.
 
         Returns
         -------
         ndarray of shape (n_chains, n_draws, n_levels, k)
-            Draws given the draws of variances and coefficients, in units of the effect.
+            Draws given those of variances and coefficients, in units of the effect.
 
         Raises
         ------
         ValueError
-            For an unknown factor or level, and for several factors with too many random effects,
-            of which `effect_moments` tells means and covariances.
+            For an unknown factor or level, and for several factors with too many random effects:
+            use `effect_moments` for means and covariances.
         MemoryError
-            For more than half of the memory of the machine holds.
+            If the draws need more than half of the machine's memory.
         """
         position = self._position(factor)
         known = self.levels(factor)
@@ -212,24 +216,24 @@ class PosteriorDraws(TabularResult):
             places = known.get_indexer(pd.Index(list(levels), tupleize_cols=known.nlevels > 1))
             if (places < 0).any():
                 missing = list(levels)[int(np.argmax(places < 0))]
-                raise ValueError(f"{missing!r} is no level of {factor!r}")
+                raise ValueError(f"{missing!r} is not a level of {factor!r}")
         n_draws, size = self.n_chains * self.n_draws, len(self._columns(factor))
         check_fits(
             3.0 * n_draws * size * len(places),  # with copies in other orders
             f"{n_draws} draws of {size} effects of {len(places)} levels",
-            "Name the levels that are wanted, or take effect_moments",
+            "Pass the levels that you need, or use effect_moments",
         )
         try:
             effects = self._effect_draws.of(position, places.astype(np.intp))
         except NeedsRowsError:
             raise ValueError(
-                "this model has too many random effects of several factors to draw them together: "
+                "the model has too many random effects of several factors for joint draws: "
                 "effect_moments has their posterior means and covariances"
             ) from None
         return effects.reshape(*self.phi.shape[:2], *effects.shape[1:])
 
     def effect_moments(self, factor: str) -> tuple[FloatArray, FloatArray]:
-        """Return posterior means and covariances of the random effects of every level.
+        """Return posterior means and covariances of the random effects of all levels.
 
         Parameters
         ----------
@@ -241,7 +245,7 @@ class PosteriorDraws(TabularResult):
         mean : ndarray of shape (n_levels, k)
             Averages of conditional means, in units of the effect.
         covariance : ndarray of shape (n_levels, k, k)
-            Averages of conditional covariances, and the covariance of the conditional means.
+            Averages of conditional covariances plus the covariance of the conditional means.
         """
         average = self._averages()[self._position(factor)]
         return average.mean, average.covariance
@@ -252,12 +256,12 @@ class PosteriorDraws(TabularResult):
         Parameters
         ----------
         factor : str
-            Its name.
+            Name of the factor.
 
         Returns
         -------
         Index of length n_levels
-            Their labels, a MultiIndex for a factor of several columns.
+            The labels, a MultiIndex for a factor of several columns.
         """
         index = self.fit.products.factors[self.fit.spec.used_factors[self._position(factor)]].index
         if len(index.key) == 1:
@@ -267,41 +271,41 @@ class PosteriorDraws(TabularResult):
         return levels
 
     def diagnostics(self) -> Table:
-        """Tell how well the chains have mixed; needs the extra ``bayes``.
+        """Compute R-hat and effective sample sizes; needs the extra ``bayes``.
 
         Returns
         -------
         Table
-            A row for every parameter: Monte Carlo standard error of the mean, effective sample
-            sizes of bulk and tails, and R-hat, by arviz-stats.
+            A row for each parameter: Monte Carlo standard error of the mean, bulk and tail
+            effective sample size, and R-hat, from arviz-stats.
 
         Raises
         ------
         ImportError
-            Where arviz-stats is not installed.
+            If arviz-stats is not installed.
         """
         frame = pd.DataFrame(chain_diagnostics(self.parameters)).T
         notes = f"efficiency {self.efficiency:.2f}, Pareto k {self.pareto_k:.2f}"
         if self.sampler == "hamiltonian":
-            notes = f"efficiency {self.efficiency:.2f}, divergent paths {self.n_divergent}"
+            notes = f"efficiency {self.efficiency:.2f}, divergent transitions {self.n_divergent}"
         elif self.thinning > 1:
-            notes += f", {self.thinning} proposals a draw"
+            notes += f", {self.thinning} proposals per draw"
         return Table(f"{self.n_chains} chains of {self.n_draws} draws", frame, (notes,))
 
     def to_datatree(self) -> Any:
-        """Return the draws as ArviZ keeps them; needs the extra ``bayes``.
+        """Convert the draws to ArviZ's DataTree; needs the extra ``bayes``.
 
         Returns
         -------
         DataTree
             Groups ``posterior``, with coefficients, sigma, standard deviations, correlations and
-            random effects of as many factors as fit into 160 MB, and ``sample_stats``, with the
-            log density ``lp``.
+            random effects of as many factors as fit into 160 MB, and ``sample_stats``, with the log
+            density ``lp``.
 
         Raises
         ------
         ImportError
-            Where arviz-base is not installed.
+            If arviz-base is not installed.
         """
         posterior = {"coef": self.coef, **self.noise}
         coords: dict[str, list[Any]] = {"coefficient": self.coef_names}
@@ -348,7 +352,7 @@ class PosteriorDraws(TabularResult):
 
     def _position(self, factor: str) -> int:
         if factor not in self._factors:
-            raise ValueError(f"{factor!r} is no factor of the model, which has {self._factors}")
+            raise ValueError(f"{factor!r} is not a factor of the model, which has {self._factors}")
         return self._factors.index(factor)
 
     def _columns(self, factor: str) -> list[str]:
@@ -358,16 +362,16 @@ class PosteriorDraws(TabularResult):
 
     @cached_property
     def _effect_draws(self) -> EffectDraws:
-        """What makes the draws of effects, and keeps those of several factors for each other."""
+        """Draws of random effects; those of several factors are stored for each other."""
         flat = self.phi.reshape(-1, self.phi.shape[2])
         return drawn_effects(self, flat, self.coef.reshape(len(flat), -1), self.seed)
 
     def _posteriors(self, products: CrossProducts | None = None) -> Iterator[Posterior]:
-        """Say at nodes for second moments what data say of the effects, the fit's or others."""
+        """Yield the conditional posterior of the effects at each node, given some sums."""
         return self.nodes.for_moments(self.fit).posteriors(self.fit, products)
 
     def _averages(self, products: CrossProducts | None = None) -> list[Average]:
-        """Return moments of the random effects of every factor; those of the fit are kept."""
+        """Return moments of the random effects of each factor; those of the fit are stored."""
         if products is None:
             return self._own_averages
         return self.nodes.effect_averages(self.fit, products)
@@ -384,9 +388,9 @@ def drawn_effects(
     seed: int,
     products: CrossProducts | None = None,
 ) -> EffectDraws:
-    """Return effects to be drawn at values of phi, (R, d), and coefficients, (R, n_fixed).
+    """Return draws of random effects at values of phi, (R, d), and coefficients, (R, n_fixed).
 
-    They are given the data of the fit, or those of other sums.
+    They condition on the data of the fit, or on other sums.
     """
     fit: Fit = draws.fit
     return EffectDraws(

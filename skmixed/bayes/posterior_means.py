@@ -1,7 +1,7 @@
-"""Rows predicted by the posterior of a generalized model: means, quantiles and draws.
+"""Posterior predictions of a generalized model: means, quantiles and draws.
 
-Given a draw the linear predictor of a row has its known part, and of levels that are not known a
-normal one, over which means are integrated. Every row is computed from itself alone.
+Given a draw, the linear predictor of a row has a known part, and for unknown levels a normal one,
+over which means are integrated. Each row is computed from itself alone.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from skmixed.core.rows.linear_predictor import z_b
 if TYPE_CHECKING:
     from skmixed.bayes.generalized_draws import GeneralizedDraws
 
-_DRAWS_OF_MEANS = 1_000  # of which rows are means: an error of 3% of their deviation
+_DRAWS_OF_MEANS = 1_000  # averaged for a mean: an error of 3% of the standard deviation
 _PREDICTED_CELLS = 2**19  # rows times draws at a time: some arrays of 4 MB
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PredictedRows:
-    """Rows to be predicted by draws."""
+    """Rows to predict from posterior draws."""
 
     draws: GeneralizedDraws
     source: Any  # grouping columns and the rest of the table
     rows: Any  # `PredictionRows`
     log_exposure: FloatArray | None  # (n,)
-    is_missing: Any  # (n,), rows that have no prediction
+    is_missing: Any  # (n,), rows without a prediction
 
     @classmethod
     def read(cls, draws: GeneralizedDraws, X: Any, groups: Any, random: Any) -> PredictedRows:
@@ -51,14 +51,14 @@ class PredictedRows:
         return family
 
     def means(self) -> FloatArray:
-        """Return posterior means of the mean response, (n,), levels that are not known averaged."""
+        """Return posterior means of the mean response, (n,), averaged over unknown levels."""
         found = np.empty(len(self.is_missing))
         for chosen, center, variance in self._predictors(_DRAWS_OF_MEANS):
             found[chosen] = self._mean(center, variance).mean(axis=1)
         return np.where(self.is_missing, np.nan, found)
 
     def deviations(self) -> FloatArray:
-        """Return posterior deviations of the means of the rows' own groups, (n,)."""
+        """Return posterior standard deviations of the means of the rows' own groups, (n,)."""
         found = np.empty(len(self.is_missing))
         for chosen, center, variance in self._predictors(_DRAWS_OF_MEANS, drawn=True):
             found[chosen] = self._mean(center, variance).std(axis=1)
@@ -87,10 +87,10 @@ class PredictedRows:
     def _predictors(
         self, most: int, *, drawn: bool = False
     ) -> Iterator[tuple[slice, FloatArray, FloatArray]]:
-        """Yield linear predictors, (m, R), of some rows at R draws, and variances beside.
+        """Yield linear predictors, (m, R), of batches of rows at R draws, and variances.
 
-        These are of levels that are not wanted, and of those that are not known, unless effects
-        are `drawn` for them.
+        The variances are those of levels that are left out or unknown, unless effects are `drawn`
+        for these.
         """
         draws, rows = self.draws, self.rows
         total = draws.n_chains * draws.n_draws
@@ -148,7 +148,7 @@ def sampled_responses(
     n_samples: int,
     generator: np.random.Generator,
 ) -> FloatArray:
-    """Draw responses of rows, (n, n_samples), every column by one draw of all parameters."""
+    """Draw responses of rows, (n, n_samples), each column from one draw of all parameters."""
     predicted = PredictedRows.read(draws, X, groups, "all")
     phi, beta, chosen = chosen_draws(draws, n_samples, generator)
 

@@ -1,4 +1,4 @@
-"""Whether responses that a posterior would give look like those that were seen."""
+"""Posterior predictive checks."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from skmixed.core.linalg import FloatArray, IntArray, generator_of
 from skmixed.inference.fitted import snapshot
 from skmixed.inference.table import Table, TabularResult
 
-_CHECKED_QUANTILES = (0.05, 0.95)  # of statistics of drawn responses
-_EVERYTHING = "all rows"  # what the only group is called where there are none
+_CHECKED_QUANTILES = (0.05, 0.95)  # of statistics of replicated responses
+_EVERYTHING = "all rows"  # name of the only group if there are no groups
 
 Statistic = str | Callable[[FloatArray], float]
 StatisticName = Literal["mean", "sd", "min", "max"]
@@ -27,7 +27,7 @@ StatisticName = Literal["mean", "sd", "min", "max"]
 
 @dataclass(frozen=True, eq=False)
 class _GroupedRows:
-    """Rows in the order of their groups."""
+    """Rows sorted by group."""
 
     order: IntArray  # (n,)
     starts: IntArray  # (n_groups,)
@@ -44,7 +44,7 @@ class _GroupedRows:
         return np.add.reduceat(values, self.starts) / self.sizes[:, None]
 
     def sd(self, values: FloatArray) -> FloatArray:
-        """Return standard deviations, NaN of single rows."""
+        """Return standard deviations, NaN for groups with a single row."""
         apart = values - np.repeat(self.mean(values), self.sizes, axis=0)
         with np.errstate(invalid="ignore", divide="ignore"):
             variance = np.add.reduceat(apart**2, self.starts) / (self.sizes[:, None] - 1)
@@ -59,7 +59,7 @@ class _GroupedRows:
         return np.asarray(np.maximum.reduceat(values, self.starts))
 
     def by_function(self, function: Callable[[FloatArray], float], values: FloatArray) -> Any:
-        """Return a user's statistic of every group and draw, (n_groups, R)."""
+        """Return a user's statistic for each group and draw, (n_groups, R)."""
         parts = np.split(values, self.starts[1:])
         return np.array([[function(column) for column in part.T] for part in parts])
 
@@ -74,29 +74,31 @@ _NAMED: dict[str, Callable[[_GroupedRows, FloatArray], FloatArray]] = {
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class PredictiveCheck(TabularResult):
-    """Statistics of observed responses beside those of responses drawn from a posterior.
+    """Posterior predictive check: statistics of observed and replicated responses.
+
+    Read more in the user guide: :doc:`/guide/posterior`.
 
     Parameters
     ----------
     observed : ndarray of shape (n,)
-        The responses.
+        Observed responses.
     replicated : ndarray of shape (n, n_draws)
         Responses drawn for the same rows.
     labels : Index of length n_groups
-        Labels of the groups in which statistics are taken; one if there are none.
+        Labels of the groups within which statistics are computed; one if there are no groups.
     codes : ndarray of shape (n,)
-        The group of every row.
+        Group of each row.
     observed_statistics : dict of str to ndarray of shape (n_groups,)
-        Statistics of the responses, by name.
+        Statistics of the observed responses, by name.
     replicated_statistics : dict of str to ndarray of shape (n_groups, n_draws)
-        The same of the responses drawn.
+        Statistics of the replicated responses, by name.
     by : str or None
-        What the groups are called.
+        Name of the groups.
 
     See Also
     --------
-    posterior_predictive_check : Makes it.
-    skmixed.display.PredictiveCheckDisplay : Draws it.
+    posterior_predictive_check : The function that returns it.
+    skmixed.display.PredictiveCheckDisplay : Plot of it.
 
     Examples
     --------
@@ -123,7 +125,7 @@ class PredictiveCheck(TabularResult):
 
     @property
     def p_values(self) -> dict[str, FloatArray]:
-        """Shares of the draws whose statistics are larger, half of the equal ones, (n_groups,)."""
+        """Posterior predictive p-values, (n_groups,), with ties counted one half."""
         found = {}
         for name, drawn in self.replicated_statistics.items():
             seen = self.observed_statistics[name][:, None]
@@ -151,8 +153,8 @@ class PredictiveCheck(TabularResult):
                 )
             parts.append(pd.DataFrame(columns, index=index))
         n = self.replicated.shape[1]
-        note = "p_value: share of draws with a larger statistic; near 0 or 1 the model does not fit"
-        return Table(f"Observed beside {n} draws", pd.concat(parts), (note,))
+        note = "p_value: proportion of draws with a larger statistic; 0 or 1 indicate misfit"
+        return Table(f"Posterior predictive check, {n} draws", pd.concat(parts), (note,))
 
 
 def posterior_predictive_check(
@@ -174,63 +176,70 @@ def posterior_predictive_check(
     n_draws: int = 500,
     random_state: Any = None,
 ) -> PredictiveCheck:
-    """Compare responses with what the posterior would give for the same rows.
+    """Compare observed responses with replications from the posterior predictive distribution.
+
+    It shows whether a model reproduces the features of the data that matter. To compare models use
+    `loo` and `stack`.
+
+    Read more in the user guide: :doc:`/guide/posterior`.
 
     Parameters
     ----------
     model : estimator
         The model that was sampled, or a fitted `BayesianMixedRegressor`.
     draws : PosteriorDraws
-        Draws from its posterior, ``posterior_`` of a `BayesianMixedRegressor`.
+        Draws from its posterior; ``posterior_`` of a `BayesianMixedRegressor`.
     X : array-like or data frame of shape (n, n_features)
-        Rows, those of the fit or others.
+        The training data or new data.
     y : array-like of shape (n,), default=None
-        Their response; of a classifier the second class is 1, the first 0. Of a model by a whole
-        formula, as of `lmer`, None reads it off X, and weights, too.
+        Their response. None reads it, and the weights, from X, for a model fitted by a whole
+        formula, such as that of `lmer`. For a classifier the second class counts as 1, the first as
+        0.
     sample_weight : None or array-like of shape (n,), default=None
-        Their weights, where these are precisions: a row of weight w is drawn with residual variance
-        sigma^2 / w; or numbers of trials. A row that stands for several is to be repeated instead.
+        Precision weights, a row of weight w being drawn with residual variance sigma^2 / w; or
+        numbers of trials. Repeat rows instead of using frequency weights.
     groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-        Their labels, if they were given as `groups` to `fit`.
+        Group labels of the rows, if they were passed to ``fit`` as `groups`.
     statistics : str, callable, or list or dict of these
-        What is compared: "mean", "sd", "min", "max", or functions of responses, (n,), that return a
-        number. All four by default; a dict names them.
+        Test statistics: "mean", "sd", "min", "max", or functions that map responses, (n,), to a
+        number. Default is all four; a dict gives names.
     by : str, array-like of shape (n,) or None, default=None
-        Take statistics within groups: a factor or grouping column of the model, or a label of every
-        row.
+        Groups within which statistics are computed: a grouping factor or column of the model, or a
+        label for each row.
     random : {"fitted", "new"}, default="fitted"
-        Random effects of the levels: drawn given the data, or new ones for every level, as if other
-        groups had been observed. Levels that the model does not know have new ones.
+        Whether random effects are drawn given the data, or anew as for other groups. Unknown levels
+        always have new ones.
     n_draws : int, default=500
-        Number of draws.
-    random_state : None, int, RandomState or Generator, default=None
-        Seed.
+        Number of replications.
+    random_state : int, RandomState instance, Generator or None, default=None
+        Seed of the random number generator; pass an int for reproducible results.
 
     Returns
     -------
     PredictiveCheck
-        Statistics of both, and the share of draws whose statistic is larger.
+        Statistics of observed and replicated responses, with posterior predictive p-values.
 
     Raises
     ------
     ValueError
-        For rows and labels as in `predict`, draws of another model, weights that are numbers of
-        rows, unknown names, statistics that are no numbers, and several factors with too many
+        For rows and labels that ``predict`` does not accept, draws of another model, frequency
+        weights, unknown names, statistics that are not numbers, and several factors with too many
         random effects.
     MemoryError
-        For more draws of rows than half of the memory of the machine holds.
+        If the draws need more than half of the machine's memory.
 
     See Also
     --------
-    prior_predict : Responses before any were seen.
-    loo : How well rows are predicted by the others.
-    skmixed.display.PredictiveCheckDisplay : Pictures of it.
+    prior_predict : Responses drawn from the prior.
+    loo : Leave-one-out cross-validation.
+    skmixed.display.PredictiveCheckDisplay : Plots of the check.
+    skmixed.inference.residual_tests : Simulation tests of generalized models without a posterior.
 
     Notes
     -----
-    With ``random="fitted"`` rows are compared with draws that know them, so that shares are nearer
-    to one half than uniform ones (they are conservative) and means of groups always look well.
-    ``random="new"`` asks whether the distribution of the effects suits, too [2]_.
+    With ``random="fitted"`` the replications condition on the rows they are compared with: p-values
+    are conservative, closer to one half than uniform ones, and group means always look well fitted.
+    ``random="new"`` also checks the distribution of the random effects [2]_.
 
     References
     ----------
@@ -268,8 +277,8 @@ def posterior_predictive_check(
     if isinstance(draws, GeneralizedDraws):
         if random == "new":
             raise ValueError(
-                "random='new' is there for linear models: give rows of labels that the model does "
-                "not know, whose effects are new"
+                "random='new' needs a linear model: pass rows with unknown labels instead, whose "
+                "effects are new"
             )
         settings = {"n_samples": int(n_draws), "random_state": random_state}
         drawn = draws.sample_y(X, groups, sample_weight=given.weights, **settings)
@@ -295,8 +304,8 @@ def _replicated(
     """Draw responses of rows of a linear model, (n, n_draws)."""
     if given.weights is not None and draws.fit.spec.weighting == "frequency":
         raise ValueError(
-            "sample_weight counts rows with weighting='frequency': repeat rows that stand for "
-            "several, as each of them is drawn by itself"
+            "sample_weight counts rows with weighting='frequency': repeat the rows instead, so "
+            "that each is drawn by itself"
         )
     return drawn_responses(
         draws,
@@ -310,7 +319,7 @@ def _replicated(
 
 
 def _named(statistics: Any) -> dict[str, Statistic]:
-    """Return statistics by name; raises ValueError for what is none, and for none at all."""
+    """Return statistics by name; raise ValueError for invalid ones, and if there are none."""
     if isinstance(statistics, str) or callable(statistics):
         statistics = [statistics]
     if isinstance(statistics, Mapping):
@@ -318,12 +327,14 @@ def _named(statistics: Any) -> dict[str, Statistic]:
     else:
         found = {each if isinstance(each, str) else _name_of(each): each for each in statistics}
         if len(found) < len(list(statistics)):
-            raise ValueError(f"two statistics have one name: give a dict instead of {statistics!r}")
+            raise ValueError(
+                f"two statistics have the same name: pass a dict instead of {statistics!r}"
+            )
     for each in found.values():
         if not callable(each) and each not in _NAMED:
             raise ValueError(f"statistic {each!r} is neither a function nor one of {list(_NAMED)}")
     if not found:
-        raise ValueError("statistics is empty: name one at least")
+        raise ValueError("statistics is empty: pass at least one")
     return found
 
 
@@ -336,7 +347,7 @@ def _groups_of(
 ) -> tuple[pd.Index[Any], IntArray, str | None]:
     """Return labels of groups, codes of rows, (n,), and the name of the groups.
 
-    `given` are rows as a model observes them.
+    `given` are rows as read by the model.
     """
     n, known = len(given.y), given.source.groups
     if by is None:
@@ -350,14 +361,14 @@ def _groups_of(
         key, name = keys.get(by, (by,)), by
         if any(part not in known for part in key):
             raise ValueError(
-                f"by={by!r} is no grouping column of the model, which has {list(known)}: give the "
-                "label of every row for groups of another kind"
+                f"by={by!r} is not a grouping column of the model, which has {list(known)}: for "
+                "other groups pass a label for each row"
             )
         columns = [np.asarray(known[part], dtype=object) for part in key]
         values = columns[0] if len(key) == 1 else list(zip(*columns, strict=True))
         labels = pd.Series(values, dtype=object)
     if len(labels) != n:
-        raise ValueError(f"by has {len(labels)} labels for {n} rows")
+        raise ValueError(f"by has {len(labels)} labels, but there are {n} rows")
     if labels.isna().any():
         raise ValueError(f"by has no label for row {int(np.argmax(labels.isna()))}")
     codes, found = pd.factorize(labels)
@@ -365,10 +376,12 @@ def _groups_of(
 
 
 def _taken(rows: _GroupedRows, name: str, statistic: Any, values: FloatArray) -> FloatArray:
-    """Return a statistic of every group and column, (n_groups, R)."""
+    """Return a statistic for each group and column, (n_groups, R)."""
     if isinstance(statistic, str):
         return _NAMED[statistic](rows, values)
     found = rows.by_function(statistic, values)
     if found.shape != (len(rows.sizes), values.shape[1]) or found.dtype.kind not in "biuf":
-        raise ValueError(f"the statistic {name!r} must return a number for responses, (n,)")
+        raise ValueError(
+            f"the statistic {name!r} must return one number for responses of shape (n,)"
+        )
     return np.asarray(found, dtype=np.float64)

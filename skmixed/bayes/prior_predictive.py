@@ -1,4 +1,4 @@
-"""Responses as a model expects them before it has seen any."""
+"""Responses drawn from the prior predictive distribution."""
 
 from __future__ import annotations
 
@@ -26,46 +26,46 @@ def prior_predict(
     n_draws: int = 100,
     random_state: Any = None,
 ) -> FloatArray:
-    """Draw responses of rows from the prior distributions alone.
+    """Draw responses from the prior predictive distribution.
+
+    Use it to check priors before looking at the data: impossible values, such as negative times,
+    show that a prior does not say what was meant. Weak priors are wide on purpose and produce some.
+
+    Read more in the user guide: :doc:`/guide/posterior`.
 
     Parameters
     ----------
     model : estimator
-        A fitted `MixedLinearRegressor`, which tells the columns and, to distributions that look for
-        units, the data; its estimates do not matter.
+        A fitted `MixedLinearRegressor`. It provides the columns, and the data for priors scaled to
+        them; its estimates are not used.
     X : array-like or data frame of shape (n, n_features)
-        The rows, as in `predict`.
+        Rows to predict, as for ``predict``.
     groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-        Labels, if they were given as `groups` to `fit`.
+        Group labels of the rows, if they were passed to ``fit`` as `groups`.
     prior : {"weak", "rstanarm"} or Prior, default="weak"
-        The distributions, as for `sample`.
+        Prior distributions; see `sample`.
     n_draws : int, default=100
         Number of draws.
-    random_state : None, int, RandomState or Generator, default=None
-        Seed.
+    random_state : int, RandomState instance, Generator or None, default=None
+        Seed of the random number generator; pass an int for reproducible results.
 
     Returns
     -------
     ndarray of shape (n, n_draws)
-        Responses in units of y; in every draw coefficients, variances and random effects are new,
-        and rows of one label share an effect.
+        Responses in units of y. Each draw has new coefficients, variances and random effects; rows
+        with the same label share an effect.
 
     Raises
     ------
     ValueError
-        Where a distribution does not integrate to one, and if labels are not given.
+        If a prior is improper, and if labels are missing.
     MemoryError
-        For more draws of rows than half of the memory of the machine holds.
+        If the draws need more than half of the machine's memory.
 
     See Also
     --------
-    Prior : The distributions.
-    sample : Draws given the data.
-
-    Notes
-    -----
-    Values that nobody would believe, such as negative times, tell that a distribution says what was
-    not meant. Some are no fault of weak ones, which are wide on purpose.
+    Prior : The prior distributions.
+    posterior_predictive_check : The same given the data.
 
     Examples
     --------
@@ -89,13 +89,13 @@ def prior_predict(
     distributions = ModelPrior.of(fit, prior)
     if not distributions.is_proper:
         raise ValueError(
-            f"prior={prior!r} does not integrate to one, so that nothing can be drawn from it"
+            f"prior={prior!r} is improper, so there is nothing to draw from: use proper priors"
         )
     source, rows = model._state().predictor.read(model, X, groups, "all", all_columns=True)
     check_fits(
         3.0 * len(rows.columns) * int(n_draws),  # means, noise and their sum
         f"{n_draws} draws of {len(rows.columns)} rows",
-        "Draw fewer, or some rows at a time",
+        "Draw fewer, or use fewer rows at a time",
     )
     generator = generator_of(random_state)
     phi = distributions.draw(int(n_draws), generator)
@@ -112,14 +112,14 @@ def prior_predict(
 def _random_part(
     fit: Fit, source: Any, columns: FloatArray, roots: list[FloatArray], generator: Any
 ) -> FloatArray:
-    """Draw Z b of rows, (n, R), with R roots of covariances, (R, k, k), of every used factor."""
+    """Draw Z b of rows, (n, R), with R roots of covariances, (R, k, k), of each used factor."""
     codes = [np.empty(0, dtype=np.intp) for _ in fit.products.factors]
     effects = []
     for factor, root in zip(fit.spec.used_factors, roots, strict=True):
         key = fit.products.factors[factor].index.key
         if key:
             codes[factor] = numbers_to_draw(source.groups, key)
-        else:  # one level holds all rows
+        else:  # a single level holds all rows
             codes[factor] = np.zeros(len(columns), dtype=np.intp)
         n_levels = int(codes[factor].max(initial=-1)) + 1
         deviates = generator.standard_normal((n_levels, len(root), root.shape[1]))

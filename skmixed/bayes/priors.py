@@ -1,4 +1,4 @@
-"""Prior distributions of all parameters of a model: what users give, and what that means."""
+"""Prior distributions of all parameters of a model: as users give them, and resolved."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from skmixed.design.records import stored
 PriorName = Literal["weak", "rstanarm", "reference"]
 PRIOR_NAMES = ("weak", "rstanarm", "reference")
 
-_WEAKLY = 2.5  # deviations of y for a deviation of the column, as in rstanarm
-_CONSTANT = 1e-20  # variance, of the mean square: what rounding makes of that of a constant
-_COUNT_OF_NONE = 0.5  # events in the place of none, whose share has no finite link
-_DEGREES_OF_SCALES = 3.0  # of half-t distributions, as of brms: a variance, but heavy tails
+_WEAKLY = 2.5  # standard deviations of y per standard deviation of the column, as in rstanarm
+_CONSTANT = 1e-20  # variance, of the mean square: rounding error of that of a constant
+_COUNT_OF_NONE = 0.5  # events instead of none, whose proportion has no finite link
+_DEGREES_OF_SCALES = 3.0  # of half-t distributions, as in brms: finite variance, but heavy tails
 
 
 @stored
@@ -40,40 +40,42 @@ _DEGREES_OF_SCALES = 3.0  # of half-t distributions, as of brms: a variance, but
 class Prior:
     """Prior distributions of a mixed model.
 
+    Read more in the user guide: :doc:`/guide/posterior`.
+
     Parameters
     ----------
     scales : distribution, dict or None, default=None
-        Of the standard deviations of random effects, in units of the effect: one for all, or by
-        name of the factor, ``{"Subject": HalfT(3, 50)}``, or of factor and column,
-        ``{"Subject": {"Days": HalfT(3, 10)}}``. What is not named, and None, is a half-t with 3
-        degrees of freedom and a scale of 2.5 standard deviations of y over one of the column.
+        Priors of the standard deviations of the random effects, in units of the effect: one for
+        all, or by factor, ``{"Subject": HalfT(3, 50)}``, or by factor and column, ``{"Subject":
+        {"Days": HalfT(3, 10)}}``. None, and anything not named, is a half-t with 3 degrees of
+        freedom and a scale of 2.5 sd(y) / sd(column).
     correlation : LKJ or dict of str to LKJ, default=LKJ(eta=1.0)
-        Of the correlations of unstructured terms, for all or by name of the factor.
+        Priors of the correlations of unstructured terms: one for all, or by factor.
     coef : Normal, Flat, dict or None, default=None
-        Of the fixed coefficients: one for all but the intercept, or by name, ``{"Days":
-        Normal(0, 20)}``. The one of ``"(Intercept)"`` is that of the mean response at the means of
-        the columns. What is not named, and None, is normal about zero, for the intercept about the
-        mean of y, with 2.5 standard deviations of y over one of the column.
+        Priors of the fixed coefficients: one for all except the intercept, or by name, ``{"Days":
+        Normal(0, 20)}``. That of ``"(Intercept)"`` applies to the mean response at the means of the
+        columns. None, and anything not named, is normal with standard deviation 2.5 sd(y) /
+        sd(column), about zero, or about the mean of y for the intercept.
     sigma : distribution or None, default=None
-        Of the residual standard deviation; None is a half-t with 3 degrees of freedom and a scale
-        of 2.5 standard deviations of y.
+        Prior of the residual standard deviation; None is a half-t with 3 degrees of freedom and a
+        scale of 2.5 sd(y).
     shape : distribution or None, default=None
-        Of the shape of gamma responses, or of theta of negative binomial ones. None gives their
-        coefficient of variation, one over its root, a half-t with 3 degrees of freedom and scale 1;
-        of counts it is what they vary beyond a Poisson distribution.
+        Prior of the shape of gamma responses, or of theta of negative binomial ones. None gives
+        their coefficient of variation, 1 / sqrt(shape), a half-t with 3 degrees of freedom and
+        scale 1; for counts it is that of the extra-Poisson variation.
 
     See Also
     --------
     sample : Draws from the posterior.
-    prior_predict : Draws responses from these distributions.
+    prior_predict : Draws of responses from these priors.
 
     Notes
     -----
-    Defaults look at the data to find their units, as those of rstanarm and brms do. A model without
-    an intercept takes root mean squares in the place of standard deviations.
+    Like those of rstanarm and brms, the default priors are scaled to the data. A model without an
+    intercept uses root mean squares instead of standard deviations.
 
-    Generalized models have 1 in the place of the standard deviation of y, as units are those of the
-    link, and the link of the mean of y in the place of that mean.
+    For generalized models sd(y) is replaced by 1, the unit being that of the link, and the mean of
+    y by its link.
 
     Examples
     --------
@@ -95,7 +97,7 @@ class Prior:
     shape: ScaleDistribution | None = None
 
     def __post_init__(self) -> None:
-        """Check that all are distributions."""
+        """Check the types of all priors."""
         _check_kind(self.scales, "scales", (ScaleDistribution, Decov), depth=2)
         _check_kind(self.correlation, "correlation", (LKJ,), depth=1, optional=False)
         _check_kind(self.coef, "coef", (Normal, Flat), depth=1)
@@ -116,25 +118,25 @@ def _check_kind(
     names = " or ".join(
         wanted.get(kind.__name__, kind.__name__) for kind in kinds[:2] if kind != Decov
     )
-    raise TypeError(f"{name}={value!r} is no {names}" + (", nor a dict of these" if depth else ""))
+    raise TypeError(f"{name}={value!r} must be {names}" + (", or a dict of these" if depth else ""))
 
 
 @dataclass(frozen=True, slots=True)
 class TermPrior:
-    """The distribution of the deviations and correlations of one term."""
+    """The prior of the standard deviations and correlations of one term."""
 
-    scales: tuple[ScaleDistribution, ...] | Decov  # one a deviation, or all relative to sigma
+    scales: tuple[ScaleDistribution, ...] | Decov  # one per deviation, or all relative to sigma
     correlation: LKJ
     shape: TermShape
 
     @property
     def is_proper(self) -> bool:
-        """Whether it integrates to one."""
+        """Whether it is proper."""
         return isinstance(self.scales, Decov) or all(each.is_proper for each in self.scales)
 
     @property
     def powers(self) -> list[float]:
-        """Powers of s that the probability of deviations below s grows by, each one's share."""
+        """Powers of s with which the probability below s grows, one per deviation."""
         m = len(self.shape.deviations)
         if isinstance(self.scales, Decov):  # of all deviations at once, where they are correlated
             return [self.scales.shape / (m if self.shape.has_correlations else 1)] * m
@@ -160,7 +162,7 @@ class TermPrior:
     def slopes(
         self, log_deviations: FloatArray, partial: FloatArray, log_sigma: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return derivatives of the log density in all three, of the shapes of these."""
+        """Return derivatives of the log density in its arguments, with their shapes."""
         in_sigma = np.zeros(len(log_sigma))
         if isinstance(self.scales, Decov):
             ratios = log_deviations - log_sigma[:, None]
@@ -196,7 +198,7 @@ class TermPrior:
 
 @dataclass(frozen=True, eq=False)
 class ModelPrior:
-    """The distributions of all parameters of one model."""
+    """The priors of all parameters of one model."""
 
     parametrization: Parametrization
     terms: tuple[TermPrior, ...]
@@ -205,13 +207,13 @@ class ModelPrior:
 
     @property
     def is_proper(self) -> bool:
-        """Whether it integrates to one."""
+        """Whether all priors are proper."""
         of_noise = self.noise is None or self.noise.is_proper
         return of_noise and self.coef.is_proper and all(t.is_proper for t in self.terms)
 
     @property
     def root_degrees(self) -> FloatArray:
-        """Degrees of roots of deviations whose density is zero at zero, (d,), two at least."""
+        """Degrees of the roots whose density is zero at zero, (d,), at least two."""
         degrees: list[float] = []
         for term in self.terms:
             degrees += [max(2.0, 2.0 / power) for power in term.powers]
@@ -221,14 +223,14 @@ class ModelPrior:
         return np.array(degrees)
 
     def beside(self, fit: Fit) -> ModelPrior:
-        """Return the same distributions of the same model of other data.
+        """Return the same priors for the same model of other data.
 
-        Raises ValueError where these leave other fixed columns independent.
+        Raises ValueError if other fixed columns are linearly independent there.
         """
         if fit.kept != self.parametrization.fit.kept:
             raise ValueError(
-                "without some rows other fixed columns are independent of each other, so that the "
-                "model is another one: leave columns out that hang on single rows"
+                "without some rows other fixed columns are linearly independent, which changes the "
+                "model: remove columns that depend on single rows"
             )
         return replace(self, parametrization=Parametrization.of(fit))
 
@@ -258,7 +260,7 @@ class ModelPrior:
         return np.concatenate([*found, in_sigma[:, None]], axis=1)
 
     def draw(self, n: int, generator: np.random.Generator) -> FloatArray:
-        """Draw phi, (n, d). Raises ValueError for what does not integrate to one."""
+        """Draw phi, (n, d); raise ValueError for improper priors."""
         sigma = np.ones(n) if self.noise is None else self.noise.sample(n, generator)
         is_generalized = isinstance(self.parametrization.fit, GeneralizedFit)
         unit = sigma**-2.0 if is_generalized else sigma
@@ -267,9 +269,9 @@ class ModelPrior:
 
     @classmethod
     def of(cls, fit: Fit | GeneralizedFit, prior: Any) -> ModelPrior:
-        """Give a model the distributions that a user asks for, by name or one by one.
+        """Resolve the priors that a user asks for, by name or one by one.
 
-        Raises ValueError for names that are not those of the model.
+        Raises ValueError for names that the model does not have.
         """
         parametrization = Parametrization.of(fit)
         units = _Units.of(fit)
@@ -296,21 +298,21 @@ class ModelPrior:
 def _noise_prior(
     fit: Fit | GeneralizedFit, prior: Prior, units: _Units
 ) -> ScaleDistribution | None:
-    """Return the distribution of the deviation of the noise, None where there is none."""
+    """Return the prior of the standard deviation of the noise, None if there is none."""
     if not isinstance(fit, GeneralizedFit):
         if prior.shape is not None:
-            raise ValueError("Prior(shape=...) is of gamma and negative binomial responses alone")
+            raise ValueError("Prior(shape=...) needs a gamma or negative binomial response")
         return prior.sigma or HalfT(_DEGREES_OF_SCALES, _WEAKLY * units.of_response)
     if prior.sigma is not None:
         raise ValueError(
-            "Prior(sigma=...) is of linear models alone: the noise of a generalized one is that of "
+            "Prior(sigma=...) needs a linear model: the noise of a generalized model is that of "
             "its family"
         )
     if not fit.family.n_dispersions:
         if prior.shape is not None:
             raise ValueError(
-                f"Prior(shape=...) is of gamma and negative binomial responses alone, and the "
-                f"family of this model is {fit.family.name}"
+                f"Prior(shape=...) needs a gamma or negative binomial response, and the family of "
+                f"this model is {fit.family.name}"
             )
         return None
     if prior.shape is None:
@@ -319,7 +321,7 @@ def _noise_prior(
 
 
 def check_names(given: Collection[str], known: Collection[str], where: str, what: str) -> None:
-    """Raise ValueError for a name that is not known."""
+    """Raise ValueError for unknown names."""
     for name in given:
         if name not in known:
             raise ValueError(f"{where} names {name!r}, which is not {what}: {sorted(known)}")
@@ -343,8 +345,8 @@ def _preset(name: str, units: _Units) -> Prior:
         return Prior(scales=Decov(), sigma=Exponential(units.of_response))
     if name == "reference" and units.is_generalized:
         raise ValueError(
-            "prior='reference' has flat distributions, under which the posterior of a generalized "
-            "model need not integrate to one: take 'weak', or distributions of your own"
+            "prior='reference' has flat priors, under which the posterior of a generalized model "
+            "may be improper: use 'weak', or priors of your own"
         )
     if name == "reference":
         return Prior(scales=Flat(), coef=Flat(), sigma=Flat(log=True))
@@ -353,7 +355,7 @@ def _preset(name: str, units: _Units) -> Prior:
 
 @dataclass(frozen=True, eq=False)
 class _Units:
-    """Sizes of the columns [1, features, y], from their cross-products."""
+    """Scales of the columns [1, features, y], from their cross-products."""
 
     means: FloatArray  # (n_columns,)
     sizes: FloatArray  # (n_columns,), standard deviations, or root mean squares
@@ -363,7 +365,7 @@ class _Units:
 
     @classmethod
     def of(cls, fit: Fit | GeneralizedFit) -> _Units:
-        """Measure the columns of a fit, about zero where it has no intercept.
+        """Compute the scales of the columns of a fit, about zero if it has no intercept.
 
         For generalized models y is in units of the link.
         """
@@ -387,17 +389,17 @@ class _Units:
 
     @property
     def of_response(self) -> float:
-        """The size of y."""
+        """The scale of y."""
         return float(self.sizes[-1])
 
     def of_effect(self, columns: Collection[str]) -> float:
-        """Return a size of y over one of columns, by name."""
+        """Return the scale of y divided by that of columns, by name."""
         places = [self.names.index(name) for name in columns]
         return float(self.of_response / np.sqrt(np.mean(np.square(self.sizes[places]))))
 
 
 def _center_of(fit: GeneralizedFit) -> float:
-    """Return the link of the mean response, less the mean offset."""
+    """Return the link of the mean response minus the mean offset."""
     responses, family = fit.responses, fit.mean_family
     events, weight = responses.total, responses.weight
     if family.counts_trials:
@@ -427,7 +429,7 @@ def _term_prior(prior: Prior, term: TermShape, units: _Units) -> TermPrior:
 
 
 def _coefficient_prior(fit: Fit | GeneralizedFit, coef: Any, units: _Units) -> CoefficientPrior:
-    """Return the distribution of the independent coefficients, the intercept's at the means."""
+    """Return the prior of the independent coefficients, the intercept being at the means."""
     places = [fit.spec.fixed[kept] for kept in fit.kept]
     if isinstance(coef, Mapping):
         every = [units.names[place] for place in fit.spec.fixed]

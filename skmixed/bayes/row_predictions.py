@@ -1,7 +1,7 @@
-"""Rows predicted by a posterior: moments, quantiles and draws.
+"""Posterior predictions of a linear model: moments, quantiles and draws.
 
-Given phi the predictor of a row is normal, so that over phi it is a mixture of normal
-distributions. Every row is computed from itself alone.
+Given phi the predictor of a row is normal, so over phi it is a mixture of normal distributions.
+Each row is computed from itself alone.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import Rows
 from skmixed.design.grouping import number_levels
 
-_BISECTIONS = 50  # of a bracket of some deviations: to the last digits
+_BISECTIONS = 50  # of a bracket of some standard deviations: to the last digits
 _MIXTURE_CELLS = 2**20  # rows times nodes at a time: 8 MB
-_MOMENTS_CELLS = 2e7  # rows times nodes whose moments are held at a time: 320 MB
-_SEEDS_OF_EFFECTS = 2**31  # of effects drawn for one call
+_MOMENTS_CELLS = 2e7  # rows times nodes whose moments are held at once: 320 MB
+_SEEDS_OF_EFFECTS = 2**31  # for effects drawn in one call
 
 
 def predictor_variances(
@@ -38,7 +38,7 @@ def predictor_variances(
 ) -> FloatArray:
     """Return posterior variances of X beta + Z b, (n,).
 
-    Rows are as in `mean_variances`; `products` are other sums whose effects are meant.
+    Rows are as in `mean_variances`; `products` are other sums that the effects condition on.
     """
     nodes, average = draws.nodes.for_moments(draws.fit), AverageSoFar()
     for posterior in nodes.posteriors(draws.fit, products):
@@ -57,9 +57,9 @@ def predictor_quantiles(
     *,
     observation: bool,
 ) -> FloatArray:
-    """Return quantiles of X beta + Z b, (n, m), and with `observation` of responses.
+    """Return quantiles of X beta + Z b, (n, m), or, with `observation`, of responses.
 
-    Some rows at a time are taken through all nodes.
+    Batches of rows are taken through all nodes.
     """
     n, size = len(rows.columns), max(1, int(_MOMENTS_CELLS / len(draws.nodes)))
     found = np.empty((n, len(probabilities)))
@@ -96,7 +96,7 @@ def mixture_quantiles(
 
 
 def _quantile(means: FloatArray, deviations: FloatArray, probability: float) -> FloatArray:
-    """Bisect between the lowest and highest quantile of the parts."""
+    """Bisect between the lowest and highest quantile of the components."""
     each = means + ndtri(probability) * deviations
     low, high = each.min(axis=0), each.max(axis=0)
     deviations = np.maximum(deviations, np.finfo(float).tiny)
@@ -119,13 +119,13 @@ def drawn_responses(
 ) -> FloatArray:
     """Draw responses of rows, (n, n_samples): parameters and effects of levels given the data.
 
-    Levels that are not known have new effects, those of one label the same. Raises ValueError for
+    Unknown levels have new effects, shared by rows with the same label. Raises ValueError for
     several factors with too many random effects, and MemoryError for too many draws.
     """
     check_fits(
         3.0 * len(predicted.columns) * n_samples,  # means, noise and their sum
         f"{n_samples} draws of {len(predicted.columns)} rows",
-        "Draw fewer, or some rows at a time",
+        "Draw fewer, or use fewer rows at a time",
     )
     phi, beta, _ = chosen_draws(draws, n_samples, generator)
     seed = int(generator.integers(_SEEDS_OF_EFFECTS))
@@ -156,7 +156,7 @@ def drawn_predictors(
     known: Callable[[int, IntArray], FloatArray],  # effects of levels, as `EffectDraws.of`
     generator: np.random.Generator,
 ) -> FloatArray:
-    """Draw X beta + Z b of rows, offsets in it, (n, R), as `drawn_responses` says."""
+    """Draw X beta + Z b of rows, including offsets, (n, R); see `drawn_responses`."""
     spec, columns, n_samples = draws.fit.spec, predicted.columns, len(phi)
     means = columns[:, list(spec.fixed)] @ beta.T
     if predicted.offset is not None:
@@ -172,8 +172,8 @@ def drawn_predictors(
                 of_levels[felt] = known(position, levels[felt]).transpose(1, 2, 0)
             except NeedsRowsError:
                 raise ValueError(
-                    "this model has too many random effects of several factors to draw them "
-                    "together: predict_interval has quantiles"
+                    "the model has too many random effects of several factors for joint draws: "
+                    "predict_interval has quantiles"
                 ) from None
         own = _with_new_levels(own, codes[factor], source, predicted.indexes[factor].key)
         n_new = max(0, int(own.max(initial=-1)) + 1 - len(levels))
@@ -185,7 +185,7 @@ def drawn_predictors(
 
 
 def _with_new_levels(own: IntArray, codes: IntArray, source: Any, key: tuple[str, ...]) -> IntArray:
-    """Give rows of levels that are not known numbers after those of the others, by label."""
+    """Assign codes after the known ones to the unknown levels of rows, by label."""
     unknown = codes < 0
     if not unknown.any():
         return own

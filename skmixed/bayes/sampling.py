@@ -1,4 +1,4 @@
-"""From a fitted model and prior distributions to draws from the posterior."""
+"""Posterior sampling of a fitted linear mixed model."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from skmixed.inference.fitted import (
 
 SamplerName = Literal["auto", "importance", "hamiltonian"]
 
-_MOST_WEIGHTED = 20  # parameters to which weighted proposals are the faster way; measured
+_MOST_WEIGHTED = 20  # parameters up to which importance sampling is faster; measured
 _STEPS_A_PATH = 5  # evaluations of a path, about
 
 
@@ -55,91 +55,98 @@ def sample(
 ) -> PosteriorDraws:
     """Draw from the posterior of a fitted mixed model.
 
+    Use it for credible intervals and predictions that carry the uncertainty of the variances, and
+    where the likelihood is singular. `skmixed.BayesianMixedRegressor` is the same as an estimator;
+    `skmixed.inference.sim` draws at the estimated variances.
+
+    Read more in the user guide: :doc:`/guide/posterior`.
+
     Parameters
     ----------
     model : estimator
-        A fitted `MixedLinearRegressor`, also after `partial_fit` and from
-        `skmixed.distributed.fit`. Its sums are what the data say; its estimates are where the
-        search for the posterior begins. Or a fitted `MixedClassifier` or
-        `MixedGeneralizedRegressor`, which need the rows.
+        A fitted `MixedLinearRegressor`, also after ``partial_fit`` and from
+        `skmixed.distributed.fit`, of which the cross-products are used, and the estimates as a
+        starting point. Or a fitted `MixedClassifier` or `MixedGeneralizedRegressor`, with its
+        training data.
     prior : {"weak", "rstanarm", "reference"} or Prior, default="weak"
-        Prior distributions: weak ones in units of the data (see `Prior`), those of rstanarm, flat
-        ones (on coefficients, standard deviations and log sigma; of linear models alone), or your
-        own.
+        Prior distributions: weakly informative ones scaled to the data (see `Prior`), those of
+        rstanarm, flat ones (on coefficients, standard deviations and log sigma; linear models
+        only), or your own.
     X : array-like or data frame of shape (n, n_features), default=None
-        For generalized models the rows that `fit` was given, in any order. Linear ones do without.
+        For generalized models, the training data in any order. Not needed for linear models.
     y : array-like of shape (n,), default=None
-        Likewise their response.
+        Their response.
     sample_weight : None or array-like of shape (n,), default=None
-        Likewise their weights.
+        Weights of the rows, as passed to ``fit``.
     groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-        Likewise their labels, if they were given as `groups` to `fit`.
+        Group labels of the rows, if they were passed to ``fit`` as `groups`.
     n_draws : int, default=1000
-        Number of draws of every chain.
+        Number of draws per chain.
     n_chains : int, default=4
         Number of chains.
     sampler : {"auto", "importance", "hamiltonian"}, default="auto"
-        How variances are drawn: "importance" from proposals that are weighted, "hamiltonian" by
-        chains that follow the gradient of the density. "auto" takes the second for linear models of
-        more than twenty standard deviations, correlations and sigma, where it is the faster way.
-        Generalized models have the first alone.
-    random_state : None, int, RandomState or Generator, default=None
-        Seed.
+        Sampler for the variances: adaptive importance sampling, or Hamiltonian Monte Carlo. "auto"
+        uses the latter, which is then faster, for linear models with more than twenty standard
+        deviations, correlations and sigma. Generalized models have "importance" only.
+    random_state : int, RandomState instance, Generator or None, default=None
+        Seed of the random number generator; pass an int for reproducible results.
     n_jobs : int or None, default=None
-        Threads for models of several factors; None is 1, -1 all cores. Draws do not depend on it.
+        Number of threads for models with several factors; None means one, and -1 one per processor.
+        Results do not depend on it.
     verbose : int, default=0
-        Show a progress bar of the evaluations if 1 or more.
+        Whether to show a progress bar, if 1 or more.
 
     Returns
     -------
     PosteriorDraws or GeneralizedDraws
-        Draws of variances and coefficients; of random effects on demand.
+        Draws of variances and coefficients, with methods for those of the random effects.
 
     Raises
     ------
     ValueError
-        If the fit left no residual or was iterative, for covariance structures without prior
-        distributions, for models with correlated residuals, for names in the prior that the model
-        does not have, and where the posterior would not integrate to one. For generalized models
-        also without the rows of the fit, for categories in an order, and for
+        If the fit leaves no residual or used the iterative solver, for covariance structures
+        without priors, correlated residuals, unknown names in the prior, and an improper posterior.
+        For generalized models also without the training data, for ordinal models, and for
         ``sampler="hamiltonian"``.
     TypeError
-        For what is no mixed model.
+        If the model is not a mixed model.
     MemoryError
-        For more draws than half of the memory of the machine holds.
+        If the draws need more than half of the machine's memory.
 
     Warns
     -----
     SamplingWarning
-        If weights are too unequal for the draws to be trusted, after a second try and thinning; of
-        chains that follow the gradient, if they have not mixed or left the density.
+        If the importance weights remain unreliable after a second attempt and thinning, or if
+        Hamiltonian chains have not mixed or have divergent transitions.
 
     See Also
     --------
-    compare : Compares models by their evidence.
-    loo : How well single rows are predicted by the others.
-    to_pymc : Builds the same model in PyMC.
+    skmixed.BayesianMixedRegressor : The same as a scikit-learn estimator.
+    loo : Leave-one-out cross-validation.
+    posterior_predictive_check : Replicated beside observed responses.
+    compare : Model comparison by evidence.
+    to_pymc : The same model in PyMC.
 
     Notes
     -----
-    Coefficients and random effects are integrated out exactly, so that standard deviations,
-    correlations and sigma alone are sampled: by a mixture of t distributions that learns from
-    importance weights, and chains of independence Metropolis that it proposes to. Nothing has to be
-    tuned, chains need no burn-in, and a variance of zero is no obstacle. Rows are not needed; the
-    cost depends on levels, not on rows.
+    Coefficients and random effects are integrated out exactly, so only standard deviations,
+    correlations and sigma are sampled: by a mixture of t distributions adapted to importance
+    weights [1]_ [2]_, which then proposes to independence Metropolis chains. There is nothing to
+    tune and no burn-in, and a variance of zero is no obstacle. Rows are not needed; the cost
+    depends on the number of levels.
 
-    An efficiency of proposals below one half is made up for by several proposals a draw. Beyond
-    twenty parameters few proposals have any weight, and chains of Hamiltonian Monte Carlo [3]_ take
-    their place, in steps tuned by dual averaging [4]_ and paths of random length, with the exact
-    gradient, all side by side. They learn for 350 draws, which are left out. Their evidence is that
-    of a bridge between the draws and a normal distribution [5]_.
+    If the efficiency of proposals is below one half, several are made per draw. With more than
+    twenty parameters few proposals carry weight, and Hamiltonian Monte Carlo [3]_ takes over, with
+    exact gradients, paths of random length and steps tuned by dual averaging [4]_, all chains in
+    parallel. The first 350 draws of each chain are used for tuning and discarded. The evidence is
+    then that of bridge sampling between the draws and a normal distribution [5]_.
 
-    Of generalized models coefficients and dispersions are sampled with the variances, and the
-    effects of every level are integrated by adaptive Gauss-Hermite quadrature, all levels and a
-    batch of parameters at a time. That costs passes over the rows. Effects of several factors, and
-    of more than three columns, are integrated by Laplace's approximation, which weighted draws of
-    them about their mode correct: `pareto_k` tells whether they could. Where they could not,
-    `to_pymc` builds the model for samplers of another kind.
+    In generalized models coefficients and dispersions are sampled with the variances, and the
+    effects of each level are integrated by adaptive Gauss-Hermite quadrature, for all levels and a
+    batch of parameters at once. This takes passes over the rows. Effects of several factors, or of
+    more than three columns, are integrated by Laplace's approximation, corrected by importance
+    sampling about their mode; `pareto_k` tells whether the correction is reliable. If it is not,
+    use `to_pymc`.
 
     References
     ----------
@@ -167,15 +174,15 @@ def sample(
     array([251.,  10.])
     >>> print(draws.to_frame().index.tolist())
     ['(Intercept)', 'Days', 'sd_(Intercept)|Subject', 'cor_Days.(Intercept)|Subject', \
-'sd_Days|Subject', 'sigma']
+    Days|Subject', 'sigma']
     """
     model = snapshot(model)
     _check_sampler(sampler)
     if isinstance(mixed_fit_of(model), GeneralizedFit):
         if sampler == "hamiltonian":
             raise ValueError(
-                "sampler='hamiltonian' is for linear models, whose density has a gradient here: "
-                "take sampler='auto', or to_pymc, which builds the same model for PyMC"
+                "sampler='hamiltonian' needs a linear model: use sampler='auto', or to_pymc, which "
+                "builds the same model in PyMC"
             )
         observations = observations_of_fit(
             model, X, y, sample_weight, groups, "the posterior of a generalized model"
@@ -191,32 +198,32 @@ def sample(
 def _check_sampler(sampler: Any) -> None:
     names = list(get_args(SamplerName))
     if sampler not in names:
-        raise ValueError(f"sampler={sampler!r} is none of {names}")
+        raise ValueError(f"sampler={sampler!r} is not one of {names}")
 
 
 def checked_fit(model: Any) -> Fit:
-    """Return the fit of a model that can be sampled, or say why it cannot."""
+    """Return the fit of a model that can be sampled, or raise an error that says why not."""
     instead = "glmer's models have no sampler here yet"
     fit = determined_fit_of(model, "this sampler", instead)
     if fit.krylov is not None:
         raise ValueError(
             "this model was fitted by solver='iterative', which has no exact likelihood to sample: "
-            "fit it with solver='newton', if that fits into memory"
+            "fit it with solver='newton' if memory allows"
         )
     if fit.spec.relations:
         raise ValueError(
-            "posteriors of related levels are not drawn: bootstrap(model) has draws of their "
-            "variances, and heritability(model) an interval"
+            "related levels have no sampler: use bootstrap(model) for draws of their variances, or "
+            "heritability(model) for an interval"
         )
     if isinstance(fit, ResidualFit):
         raise ValueError(
-            "this model has residuals that are correlated or of unequal variance, for which there "
-            "is no sampler: fit it without residual="
+            "correlated residuals and unequal residual variances have no sampler: fit the model "
+            "without residual="
         )
     if fit.report.is_unbounded:
         raise ValueError(
-            "the likelihood of this model has no maximum, since its random effects can follow "
-            "every row, and its posterior need not integrate to one: leave out a term"
+            "the likelihood of this model has no maximum, since its random effects can fit every "
+            "row, and its posterior may be improper: remove a term"
         )
     return fit
 
@@ -231,7 +238,7 @@ def draws_of(
     verbose: int = 0,
     sampler: SamplerName = "auto",
 ) -> PosteriorDraws:
-    """Sample the posterior of a fit, as `sample` says; warns where draws are not to be trusted."""
+    """Sample the posterior of a fit; see `sample`. Warn of unreliable draws."""
     for name, value in (("n_draws", n_draws), ("n_chains", n_chains)):
         if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
@@ -279,12 +286,12 @@ def _check_memory(fit: Fit, prior: ModelPrior, n: int) -> None:
     check_fits(
         n * (12.0 * d + 4.0 * p) + 2.0 * n_nodes(p, n) * p * p,
         f"{n} draws of {p} coefficients and {d} variance parameters",
-        "Ask for fewer draws, by n_draws or n_chains, or leave columns out",
+        "Reduce n_draws or n_chains, or remove columns",
     )
 
 
 def n_threads(n_jobs: int | None) -> int:
-    """Return the number of threads that `n_jobs` asks for."""
+    """Return the number of threads for `n_jobs`."""
     if n_jobs is None:
         return 1
     cores = os.cpu_count() or 1
@@ -295,17 +302,17 @@ def _warn_of(found: ImportanceSample | HamiltonianSample, draws: PosteriorDraws)
     if isinstance(found, HamiltonianSample):
         warn(
             f"the chains of {draws.phi.shape[2]} variance parameters have not mixed: the largest "
-            f"R-hat is {found.r_hat:.2f}, {found.n_divergent} of their paths left the density, and "
-            f"a draw is worth {found.efficiency:.2g} independent ones. Ask for more draws, give "
-            "prior distributions with lighter tails, or leave out random terms",
+            f"R-hat is {found.r_hat:.2f}, there are {found.n_divergent} divergent transitions, and "
+            f"a draw is worth {found.efficiency:.2g} independent ones. Increase n_draws, use "
+            "priors with lighter tails, or remove random terms",
             SamplingWarning,
         )
         return
     warn(
-        f"the posterior of {draws.phi.shape[2]} variance parameters is hard to sample: the shape k "
-        f"of the tail of the weights is {draws.pareto_k:.2f}, above 0.7 they cannot be trusted, "
-        f"and their efficiency is {draws.efficiency:.2g}. Give prior distributions with lighter "
-        "tails, or leave out random terms; more draws help little",
+        f"the posterior of {draws.phi.shape[2]} variance parameters is hard to sample: Pareto k is "
+        f"{draws.pareto_k:.2f} (unreliable above 0.7), and the efficiency of the weights "
+        f"{draws.efficiency:.2g}. Use priors with lighter tails, or remove random terms; more "
+        "draws help little",
         SamplingWarning,
     )
 
@@ -317,7 +324,7 @@ def _put_together(
     found: ImportanceSample | HamiltonianSample,
     generator: np.random.Generator,
 ) -> PosteriorDraws:
-    """Draw coefficients, and give those of dependent columns zeros."""
+    """Draw coefficients; those of dependent columns are zero."""
     given = coefficient_draws(density, found, generator)
     shape, states = found.chains.shape, found.points[found.chains.ravel()]
     log_density = found.log_density[found.chains.ravel()] - density.coordinates.log_jacobian(states)

@@ -1,4 +1,4 @@
-"""Distributions of standard deviations before the data."""
+"""Prior distributions of standard deviations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skmixed.design.records import stored
 
 
 class ScaleDistribution(ABC):
-    """A distribution of a positive number: a standard deviation."""
+    """A prior of a standard deviation."""
 
     @property
     def is_proper(self) -> bool:
@@ -23,7 +23,7 @@ class ScaleDistribution(ABC):
 
     @property
     def power(self) -> float:
-        """The power of s that the probability below s is proportional to, near zero."""
+        """The power of s to which the probability below s is proportional near zero."""
         return 1.0
 
     def logpdf(self, s: Any) -> FloatArray:
@@ -37,7 +37,7 @@ class ScaleDistribution(ABC):
         Returns
         -------
         ndarray
-            Log densities of the same shape; minus infinity where `s` is negative.
+            Log densities of the same shape; minus infinity for negative values.
         """
         values = np.asarray(s, dtype=np.float64)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -49,9 +49,9 @@ class ScaleDistribution(ABC):
         Parameters
         ----------
         size : int or tuple of int
-            How many.
-        random_state : None, int, RandomState or Generator, default=None
-            Seed.
+            Shape of the result.
+        random_state : int, RandomState instance, Generator or None, default=None
+            Seed of the random number generator; pass an int for reproducible results.
 
         Returns
         -------
@@ -61,7 +61,7 @@ class ScaleDistribution(ABC):
         Raises
         ------
         ValueError
-            If the density does not integrate to one.
+            If the prior is improper.
         """
         return self._drawn(generator_of(random_state), size)
 
@@ -84,7 +84,7 @@ class ScaleDistribution(ABC):
 
 
 def check_positive(owner: Any, name: str) -> None:
-    """Raise ValueError for a parameter that is no positive number."""
+    """Raise ValueError for a parameter that is not a positive number."""
     value = getattr(owner, name)
     is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     if not is_number or not 0.0 < value < np.inf:
@@ -96,22 +96,25 @@ def check_positive(owner: Any, name: str) -> None:
 @stored
 @dataclass(frozen=True)
 class HalfT(ScaleDistribution):
-    """Half of Student's t distribution about zero: the usual choice for a standard deviation.
+    """Half-t prior for a standard deviation, the usual choice.
+
+    It is weakly informative: heavy-tailed, with positive density at zero, so the posterior may be
+    near zero. Use `Gamma` to keep it away from zero.
+
+    Read more in the user guide: :doc:`/guide/posterior`.
 
     Parameters
     ----------
     df : float
-        Degrees of freedom; the fewer, the more likely are very large values.
+        Degrees of freedom; smaller values have heavier tails.
     scale : float
-        Scale, in units of the standard deviation: about two thirds of it lie below for ``df=3``.
+        Scale, in units of the standard deviation: for ``df=3`` about two thirds of the probability
+        is below it.
 
     See Also
     --------
-    HalfNormal : Its limit for many degrees of freedom.
-
-    Notes
-    -----
-    It is positive at zero, and so leaves a posterior that can be near zero.
+    HalfNormal : Lighter tails; the limit for many degrees of freedom.
+    Gamma : A prior that avoids zero.
 
     References
     ----------
@@ -144,16 +147,20 @@ class HalfT(ScaleDistribution):
 @stored
 @dataclass(frozen=True)
 class HalfNormal(ScaleDistribution):
-    """Half of a normal distribution about zero, with light tails.
+    """Half-normal prior for a standard deviation, with light tails.
+
+    Read more in the user guide: :doc:`/guide/posterior`.
 
     Parameters
     ----------
     scale : float
-        Standard deviation of the whole distribution; values of three times it hardly occur.
+        Standard deviation of the full normal distribution; values above three times this hardly
+        occur.
 
     See Also
     --------
-    HalfT : The same with heavier tails.
+    HalfT : Heavier tails.
+    Exponential : Tails in between.
 
     Examples
     --------
@@ -179,7 +186,9 @@ class HalfNormal(ScaleDistribution):
 @stored
 @dataclass(frozen=True)
 class Exponential(ScaleDistribution):
-    """An exponential distribution, which shrinks a standard deviation to zero at a constant rate.
+    """Exponential prior for a standard deviation.
+
+    Read more in the user guide: :doc:`/guide/posterior`.
 
     Parameters
     ----------
@@ -188,12 +197,12 @@ class Exponential(ScaleDistribution):
 
     See Also
     --------
-    Gamma : With shape 1 the same.
+    Gamma : The generalisation, with a shape.
 
     Notes
     -----
-    It is the penalised-complexity prior of a standard deviation: with P(s > u) = alpha, the mean
-    is ``u / -log(alpha)``.
+    It is the penalised-complexity prior of a standard deviation: for P(s > u) = alpha, set the mean
+    to ``u / -log(alpha)``.
 
     References
     ----------
@@ -222,19 +231,25 @@ class Exponential(ScaleDistribution):
 @stored
 @dataclass(frozen=True)
 class Gamma(ScaleDistribution):
-    """A gamma distribution of a standard deviation.
+    """Gamma prior for a standard deviation.
+
+    With a shape above 1 it keeps standard deviations away from zero, in posteriors and in penalised
+    fits.
+
+    Read more in the user guide: :doc:`/guide/posterior` and :doc:`/guide/reml`.
 
     Parameters
     ----------
     shape : float
-        Shape; above 1 the density is zero at zero, which keeps the posterior away from it.
+        Shape; above 1 the density is zero at zero.
     scale : float
-        Scale; the mean is ``shape * scale``. Infinity leaves the power ``s ** (shape - 1)``, which
-        does not integrate to one: blme's rate of 0.
+        Scale; the mean is ``shape * scale``. Infinity leaves the improper power ``s ** (shape -
+        1)``: blme's rate of 0.
 
     See Also
     --------
-    Exponential : The same with shape 1.
+    Exponential : The case of shape 1.
+    Wishart : The counterpart for a covariance matrix, in penalised fits.
 
     Examples
     --------
@@ -247,7 +262,7 @@ class Gamma(ScaleDistribution):
     scale: float
 
     def __post_init__(self) -> None:
-        """Check that the shape is positive, and the scale or infinite."""
+        """Check that the shape is positive, and the scale positive or infinite."""
         check_positive(self, "shape")
         if self.scale != np.inf:
             check_positive(self, "scale")
@@ -282,7 +297,12 @@ class Gamma(ScaleDistribution):
 @stored
 @dataclass(frozen=True)
 class InverseGamma(ScaleDistribution):
-    """An inverse gamma distribution of the variance, the square of the standard deviation.
+    """Inverse gamma prior for the variance, the square of the standard deviation.
+
+    Its density vanishes at zero faster than any power, so it always influences the posterior of
+    small variances, however small the scale. `HalfT` is the usual choice.
+
+    Read more in the user guide: :doc:`/guide/posterior`.
 
     Parameters
     ----------
@@ -293,12 +313,8 @@ class InverseGamma(ScaleDistribution):
 
     See Also
     --------
-    HalfT : The usual choice now.
-
-    Notes
-    -----
-    Its density vanishes at zero faster than any power, so that what it says of small variances
-    stays in the posterior, however small the scale is.
+    HalfT : The usual choice.
+    Gamma : A prior of the standard deviation that avoids zero.
 
     Examples
     --------
@@ -325,21 +341,23 @@ class InverseGamma(ScaleDistribution):
 @stored
 @dataclass(frozen=True)
 class Flat(ScaleDistribution):
-    """No distribution but a constant density, of a coefficient, a deviation or its logarithm.
+    """Flat, improper prior for a coefficient, a standard deviation or its logarithm.
+
+    Read more in the user guide: :doc:`/guide/posterior`.
 
     Parameters
     ----------
     log : bool, default=False
-        Whether the density of the logarithm is constant; of the residual deviation only.
+        Whether the density of the logarithm is constant; for the residual standard deviation only.
 
     See Also
     --------
-    HalfT : A distribution that says little as well, and integrates to one.
+    HalfT : A weakly informative, proper prior.
 
     Notes
     -----
-    What does not integrate to one has no evidence, and cannot be drawn from. Where the posterior
-    would not integrate to one either, `sample` refuses it.
+    A model with an improper prior has no evidence, and no prior predictive distribution. `sample`
+    raises an error if the posterior is improper as well.
 
     Examples
     --------
@@ -351,13 +369,13 @@ class Flat(ScaleDistribution):
     log: bool = False
 
     def __post_init__(self) -> None:
-        """Check that the parameter is a truth value."""
+        """Check that the parameter is a boolean."""
         if not isinstance(self.log, bool):
             raise ValueError(f"Flat(log={self.log!r}): log must be True or False")
 
     @property
     def is_proper(self) -> bool:
-        """Whether the density integrates to one, which it does not."""
+        """Whether the density integrates to one; always False."""
         return False
 
     def _log_density(self, s: FloatArray) -> FloatArray:
@@ -372,18 +390,18 @@ class Flat(ScaleDistribution):
 
 def _improper(distribution: ScaleDistribution) -> ValueError:
     return ValueError(
-        f"{distribution!r} does not integrate to one, so that nothing can be drawn from it"
+        f"{distribution!r} is improper, so there is nothing to draw from: use a proper prior"
     )
 
 
 @dataclass(frozen=True)
 class InverseSquare(ScaleDistribution):
-    """The distribution of s where 1 / s^2 has one of its own."""
+    """Distribution of s implied by one of 1 / s^2."""
 
     inner: ScaleDistribution
 
     def __post_init__(self) -> None:
-        """Have nothing to check."""
+        """Skip the check of parameters."""
 
     @property
     def is_proper(self) -> bool:
@@ -402,10 +420,10 @@ class InverseSquare(ScaleDistribution):
 
 @dataclass(frozen=True)
 class Decov:
-    """rstanarm's distribution of a covariance matrix relative to the residual variance.
+    """The decov prior of rstanarm for a covariance matrix relative to the residual variance.
 
-    Of r = s / sigma, t = sqrt(sum r^2 / k) is a gamma variable, r^2 / sum r^2 has a symmetric
-    Dirichlet distribution, and the correlations have that of Lewandowski et al.
+    With r = s / sigma, t = sqrt(sum r^2 / k) is gamma distributed, r^2 / sum r^2 has a symmetric
+    Dirichlet distribution, and the correlations an LKJ distribution.
     """
 
     regularization: float = 1.0

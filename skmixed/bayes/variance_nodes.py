@@ -1,6 +1,6 @@
-"""A few hundred values of the variances that stand for a posterior in passes over levels or rows.
+"""A few hundred values of the variances that represent a posterior in passes over levels or rows.
 
-At each all else is normal, so that what is averaged over them are means and covariances.
+At each of them everything else is normal, so averages are taken of means and covariances.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from skmixed.core.posterior.conditional import Average, AverageSoFar, effect_mom
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.design.records import stored
 
-VARIANCE_NODES = 400  # at most: a percent of error in variances
+VARIANCE_NODES = 400  # at most: an error of one percent in variances
 _FEW_NODES = 100  # values of phi for means of effects, and for moments of many of them
 _FEW_EFFECTS_AVERAGED = 2_000  # with all nodes, four times as many, which halves the error
 
@@ -27,9 +27,9 @@ _FEW_EFFECTS_AVERAGED = 2_000  # with all nodes, four times as many, which halve
 @stored
 @dataclass(frozen=True, eq=False)
 class VarianceNodes:
-    """Values of phi of equal weight, with mean and covariance of the coefficients at each.
+    """Equally weighted values of phi, with mean and covariance of the coefficients at each.
 
-    Every fourth of them, a quarter of all, stands for the posterior as well.
+    Every fourth of them also represents the posterior.
     """
 
     phi: FloatArray  # (S, d)
@@ -41,16 +41,16 @@ class VarianceNodes:
         return len(self.phi)
 
     def thinned(self, most: int) -> VarianceNodes:
-        """Return at most so many of them, evenly spread."""
+        """Return at most this many of them, evenly spread."""
         step = max(1, -(-len(self) // most))
         return VarianceNodes(self.phi[::step], self.means[::step], self.covariances[::step])
 
     def for_moments(self, fit: Fit) -> VarianceNodes:
-        """Return as many as second moments need, which hang on the variances at the nodes most."""
+        """Return as many as second moments need, which depend most on the variances."""
         return self.thinned(_FEW_NODES) if fit.problem.n_effects > _FEW_EFFECTS_AVERAGED else self
 
     def posteriors(self, fit: Fit, products: CrossProducts | None = None) -> Iterator[Posterior]:
-        """Say, node by node, what data say of the random effects, those of the fit or others."""
+        """Yield the conditional posterior of the effects at each node, given some sums."""
         lambdas = Parametrization.of(fit).lambdas(self.phi)
         data = None if products is None else fit.at(products)
         for n, sigma in enumerate(np.exp(self.phi[:, -1])):
@@ -58,7 +58,7 @@ class VarianceNodes:
             yield posterior_at(fit, own, self.means[n], self.covariances[n], float(sigma), data)
 
     def effect_means(self, fit: Fit, products: CrossProducts | None = None) -> Blocks:
-        """Return posterior means of the random effects of every factor, (n_levels, k)."""
+        """Return posterior means of the random effects of each factor, (n_levels, k)."""
         total: Blocks = []
         nodes = self.thinned(_FEW_NODES)
         for posterior in nodes.posteriors(fit, products):
@@ -67,7 +67,7 @@ class VarianceNodes:
         return [each / len(nodes) for each in total]
 
     def effect_averages(self, fit: Fit, products: CrossProducts | None = None) -> list[Average]:
-        """Return moments of the random effects of every factor."""
+        """Return moments of the random effects of each factor."""
         nodes = self.for_moments(fit)
         averages = [AverageSoFar() for _ in fit.spec.used_factors]
         for posterior in nodes.posteriors(fit, products):

@@ -1,6 +1,6 @@
-"""Pictures of fitted models, in the form of scikit-learn's displays.
+"""Plots of fitted models, in the style of scikit-learn's displays.
 
-matplotlib is asked for by the methods that draw; the extra `plot` brings it.
+matplotlib is imported when a plot is drawn; the extra `plot` installs it.
 """
 
 from skmixed.display.autocorrelation_display import AutocorrelationDisplay

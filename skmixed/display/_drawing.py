@@ -1,4 +1,4 @@
-"""What all displays draw with: panels, colours, styles, legends, labels that fit, and checks.
+"""Drawing shared by all displays: panels, colours, styles, legends, labels and checks.
 
 matplotlib is imported inside the functions, so that importing the displays does not need it.
 """
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from skmixed._extras import missing
 from skmixed.design.formula import INTERCEPT
 
-# Okabe, M. & Ito, K. (2008), Color universal design: told apart with any colour vision.
+# Okabe, M. & Ito, K. (2008), Color universal design: safe for colour-blind readers.
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, BLACK, GREY = "#E69F00", "#56B4E9", "#000000", "#8C8C8C"
 PALETTE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
@@ -24,17 +24,17 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHED: Mapping[str, Any] = {"color": BLACK, "linestyle": "--", "linewidth": 0.8}
 DOTS: Mapping[str, Any] = {"linestyle": "none", "marker": "o"}
 
-MOST_LABELLED = 60  # rows for which a panel grows to name each: more do not fit on a page
+MOST_LABELLED = 60  # rows for which a panel grows to label each: more do not fit on a page
 _LONGEST_LABEL = 24  # letters: a longer label leaves too little of the panel
 _INCHES_A_LABEL = 0.12  # height of a line of matplotlib's small type, 8.3 points
-_INCHES_A_LETTER = 0.14  # twice the width of a letter of small type: labels in a row keep apart
+_INCHES_A_LETTER = 0.14  # twice the width of a letter of small type: room between labels in a row
 _NOTE_SIZE = 8.0  # points: labels beside points are a little smaller than those of the axes
 _NOTE_LETTER = 4.8  # points: mean width of a letter of that size, 0.6 of it
 _POINT_RADIUS = 0.05  # inches about a point that labels leave free: the marker and its edge
 
 
 def require_matplotlib(caller: str) -> None:
-    """Raise an ImportError that says how to install matplotlib, if it is not there."""
+    """Raise an ImportError that says how to install matplotlib, if it is missing."""
     try:
         importlib.import_module("matplotlib.pyplot")
     except ImportError as error:
@@ -42,7 +42,7 @@ def require_matplotlib(caller: str) -> None:
 
 
 def style(artist: str, defaults: Mapping[str, Any], given: Any, name: str) -> dict[str, Any]:
-    """Return the settings of a "line" or "collection", by full names, with the user's on top.
+    """Return the settings of a "line" or "collection" by full names, overridden by the user's.
 
     Aliases such as c and lw are those of the artist.
     """
@@ -58,7 +58,7 @@ def style(artist: str, defaults: Mapping[str, Any], given: Any, name: str) -> di
 
 
 def given_settings(given: Any, name: str) -> dict[str, Any]:
-    """Return the settings of a user, of which a TypeError says that they are no dict."""
+    """Return the settings of a user; raise TypeError if they are not a dict."""
     if given is not None and not isinstance(given, Mapping):
         raise TypeError(f"{name} is a {type(given).__name__}, not a dict of matplotlib's settings")
     return dict(given or {})
@@ -69,9 +69,9 @@ def panels(
 ) -> tuple[Any, NDArray[Any]]:
     """Return the figure and the axes to draw on, (n_panels,), row by row.
 
-    `ax` is None for a new figure, of panels of `size` inches; one axes, which is divided where
-    there are several panels; or an axes for every panel. Another number of axes is a ValueError,
-    anything else a TypeError.
+    `ax` is None for a new figure, with panels of `size` inches; a single axes, divided if there are
+    several panels; or an axes for each panel. Raises ValueError for another number of axes and
+    TypeError for anything else.
     """
     import matplotlib.pyplot as plt
 
@@ -91,7 +91,7 @@ def panels(
         return figure, axes[:n_panels]
     given = np.ravel(np.asarray(ax, dtype=object))
     if not all(hasattr(each, "plot") and hasattr(each, "figure") for each in given):
-        raise TypeError(f"ax is a {type(ax).__name__}, not matplotlib's Axes or an array of them")
+        raise TypeError(f"ax is a {type(ax).__name__}, not matplotlib Axes or an array of them")
     if len(given) == n_panels:
         return given[0].figure, given
     if len(given) == 1 and given[0].get_subplotspec() is not None:
@@ -99,11 +99,11 @@ def panels(
         given[0].set_axis_off()
         cells = [parts[i // n_columns, i % n_columns] for i in range(n_panels)]
         return given[0].figure, np.array([given[0].figure.add_subplot(cell) for cell in cells])
-    raise ValueError(f"panels: {n_panels}, axes given: {len(given)}; give an axes for each panel")
+    raise ValueError(f"there are {n_panels} panels, but {len(given)} axes: pass one for each panel")
 
 
 def add_legend(axes: Any, given: Any, outside: Mapping[str, Any], **settings: Any) -> None:
-    """Draw a legend: within axes that the user gave, otherwise where `outside` says."""
+    """Draw a legend: within axes given by the user, otherwise where `outside` says."""
     if given is None:
         axes.figure.legend(**outside, **settings)
     else:
@@ -111,9 +111,9 @@ def add_legend(axes: Any, given: Any, outside: Mapping[str, Any], **settings: An
 
 
 def need_columns(frame: Any, columns: Sequence[str], name: str) -> pd.DataFrame:
-    """Return a copy of the table that a display is made of.
+    """Return a copy of the table behind a display.
 
-    A TypeError says that it is no DataFrame, a ValueError that it lacks columns or rows.
+    Raises TypeError if it is not a DataFrame, and ValueError if it lacks columns or rows.
     """
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(f"{name} is a {type(frame).__name__}, not a pandas DataFrame")
@@ -126,9 +126,9 @@ def need_columns(frame: Any, columns: Sequence[str], name: str) -> pd.DataFrame:
 
 
 def choose(name: str, given: Any, known: Sequence[str]) -> list[str]:
-    """Return the names that an argument asks for, in its order; None asks for all that are known.
+    """Return the names that an argument asks for, in its order; None asks for all.
 
-    A name that is not known, and an empty list, is a ValueError.
+    Raises ValueError for unknown names and an empty list.
     """
     if given is None:
         return list(known)
@@ -140,7 +140,7 @@ def choose(name: str, given: Any, known: Sequence[str]) -> list[str]:
 
 
 def label_text(label: Any) -> str:
-    """Write a level, or the levels that make it up, as text that is short enough for an axis."""
+    """Write a level, or a tuple of levels, as text short enough for an axis."""
     text = ":".join(map(str, label)) if isinstance(label, tuple) else str(label)
     return text if len(text) <= _LONGEST_LABEL else text[: _LONGEST_LABEL - 1] + "…"
 
@@ -153,10 +153,10 @@ def unit_of(column: str, response: str) -> str:
 def name_rows(
     ax: Any, labels: Sequence[Any], what: str, places: Any = None, *, along: str = "y"
 ) -> bool:
-    """Name the rows of a panel where their names fit, and return whether they do.
+    """Label the rows of a panel if the labels fit, and return whether they do.
 
-    Rows are counted from below, at 0, 1, ... unless `places` says where; along "x" names are
-    upright where they are many. Where they do not fit, the axis says how many rows there are.
+    Rows are counted from the bottom, at 0, 1, ... unless `places` says where; along "x" many labels
+    are vertical. If they do not fit, the axis label gives the number of rows.
     """
     places = np.arange(len(labels)) if places is None else np.asarray(places)
     box = ax.get_window_extent()
@@ -180,7 +180,7 @@ def name_rows(
 def label_points(
     ax: Any, points: NDArray[Any], labels: Sequence[Any], occupied: NDArray[Any]
 ) -> None:
-    """Write labels beside points (n, 2), wherever they cover neither each other nor `occupied`.
+    """Label points (n, 2) wherever labels overlap neither each other nor `occupied`.
 
     `occupied` are points, (m, 2). Boxes are estimated from the number of letters.
     """

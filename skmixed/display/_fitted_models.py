@@ -1,4 +1,4 @@
-"""What the displays read of fitted estimators: the model, its groups, residuals and effects."""
+"""Access of the displays to fitted estimators: the model, its groups, residuals and effects."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from skmixed.estimators.mixed._mixed_estimator import MixedEstimator
 from skmixed.estimators.reading._input_table import InputTable, read_groups
 from skmixed.inference.residuals import residuals
 
-_EPSILON = float(np.finfo(np.float64).eps)  # nearer to 0 or 1 a probability has no normal score
+_EPSILON = float(np.finfo(np.float64).eps)  # closer to 0 or 1, a normal score is not finite
 
 
 def mixed_model(estimator: Any, display: str, *, effects: bool = False) -> Any:
     """Return the fitted mixed model of an estimator, for the named display.
 
-    With `effects` that inside a `MixedEffectsRegressor` will do. A TypeError says that there is
-    none, a NotFittedError that it is not fitted, a ValueError that it was fitted without groups.
+    With `effects`, that inside a `MixedEffectsRegressor` is accepted. Raises TypeError if there is
+    none, NotFittedError if it is not fitted, and ValueError if it was fitted without groups.
     """
     kind = type(estimator).__name__
     if isinstance(estimator, MixedEffectsRegressor):
         if not effects:
             raise TypeError(
-                f"{display} is about the coefficients of a fixed part, and that of a {kind} is a "
-                "regressor without any: fit a MixedLinearRegressor"
+                f"{display} needs fixed coefficients, and a {kind} has a learner in their place: "
+                "fit a MixedLinearRegressor"
             )
         check_is_fitted(estimator)
         if estimator.mixed_model_ is None:
@@ -43,7 +43,7 @@ def mixed_model(estimator: Any, display: str, *, effects: bool = False) -> Any:
         return estimator.mixed_model_
     if not hasattr(estimator, "random"):
         raise TypeError(
-            f"{display} shows a fitted mixed model, not a {kind}; of a pipeline or a search, pass "
+            f"{display} needs a fitted mixed model, not a {kind}; for a pipeline or a search, pass "
             "the step or the best_estimator_ that is one"
         )
     check_is_fitted(estimator)
@@ -51,9 +51,9 @@ def mixed_model(estimator: Any, display: str, *, effects: bool = False) -> Any:
 
 
 def last_step(estimator: Any) -> tuple[Any, Callable[[Any], Any]]:
-    """Return the last step of a pipeline, and what its other steps make of a table.
+    """Return the last step of a pipeline, and the transformation by its other steps.
 
-    Of a search it is that of the best estimator; any other estimator is its own last step.
+    For a search it is that of the best estimator; any other estimator is its own last step.
     """
     estimator = getattr(estimator, "best_estimator_", estimator)
     if isinstance(estimator, Pipeline):
@@ -64,18 +64,18 @@ def last_step(estimator: Any) -> tuple[Any, Callable[[Any], Any]]:
 
 
 def several_outputs(display: str) -> ValueError:
-    """Return the error for models of several outputs."""
-    return ValueError(f"{display} shows models of one output: fit one for each column of y")
+    """Return the error for models with several outputs."""
+    return ValueError(f"{display} needs a model with a single output: fit one for each column of y")
 
 
 def response_of(estimator: Any) -> str:
-    """Return what the response is called: its name in a formula, otherwise y."""
+    """Return the name of the response: that in a formula, otherwise y."""
     left, _, right = str(getattr(estimator, "formula_", "")).partition("~")
     return left.strip() if right and left.strip() else "y"
 
 
 def predictor_of(estimator: Any) -> str:
-    """Return what the linear predictor is called: the response, or its link."""
+    """Return the name of the linear predictor: the response, or its link."""
     family = getattr(getattr(estimator, "fit_", None), "family", None)
     response = response_of(estimator)
     return response if family is None else f"{family.link}({response})"
@@ -95,7 +95,7 @@ def frame_of(X: Any) -> pd.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class GroupColumns:
-    """The grouping factors of a fitted estimator; of `GroupedModels` the finest groups."""
+    """Grouping factors of a fitted estimator; for `GroupedModels`, the finest groups."""
 
     factors: Mapping[str, tuple[str, ...]]  # the grouping columns of every factor
     sizes: Mapping[str, int]  # number of levels of every factor
@@ -103,7 +103,7 @@ class GroupColumns:
 
     @classmethod
     def of(cls, estimator: Any) -> GroupColumns:
-        """Read the factors off a fitted estimator; one of another kind has none."""
+        """Read the factors of a fitted estimator; other estimators have none."""
         if isinstance(estimator, GroupedModels):
             groups = estimator._state()
             names = groups.tree.names
@@ -131,9 +131,9 @@ class GroupColumns:
         return list(dict.fromkeys(name for key in self.factors.values() for name in key))
 
     def factor(self, given: str | None = None) -> str:
-        """Return the factor that is asked for, by default that with most levels.
+        """Return the factor asked for, by default the one with the most levels.
 
-        One that is not there is a ValueError.
+        Raises ValueError for an unknown one.
         """
         if given is None:
             return max(self.factors, key=lambda name: self.sizes[name])
@@ -142,22 +142,22 @@ class GroupColumns:
         return given
 
     def read_argument(self, groups: Any, needed: Sequence[str]) -> pd.DataFrame:
-        """Return the argument `groups` as a table with the columns that are needed.
+        """Return the argument `groups` as a table with the columns needed.
 
-        It is a ValueError if the argument was not given.
+        Raises ValueError if it is missing.
         """
         if groups is None:
-            raise ValueError("the model was fitted with groups=...: give those of these rows")
+            raise ValueError("the model was fitted with groups=...: pass the groups of these rows")
         columns = read_groups(groups).items()
         table = pd.DataFrame(
             {name: pd.Series(values).reset_index(drop=True) for name, values in columns}
         )
         if not set(needed) <= set(table.columns):
-            table.columns = self.columns  # of arrays, whose names are made up
+            table.columns = self.columns  # arrays get the names of the fit
         return table
 
     def labels(self, factor: str, X: Any, groups: Any) -> pd.Series:
-        """Return the labels of a factor in rows, (n,): tuples where it has several columns."""
+        """Return the labels of a factor, (n,), tuples if it has several columns."""
         key = list(self.factors[factor])
         table = self.read_argument(groups, key) if self.from_argument else frame_of(X)
         if len(key) == 1:
@@ -174,19 +174,19 @@ def residuals_of(
     factor: str | None,
     random_state: Any,
 ) -> tuple[pd.DataFrame, str | None]:
-    """Return fitted, residual and group of every row, and the name of the factor.
+    """Return fitted value, residual and group of each row, and the name of the factor.
 
-    Without groups there are neither column nor factor. Residuals are times the root of weights that
-    are precisions, and by the deviation of their stratum relative to that of the reference; of
-    generalized models they are the normal scores of quantile residuals. Other classifiers and
-    estimators of other packages are a TypeError, several outputs and an unknown factor a
-    ValueError.
+    Without groups there are neither column nor factor. Residuals are multiplied by the square root
+    of precision weights, and divided by the standard deviation of their stratum relative to that of
+    the reference; for generalized models they are normal scores of quantile residuals. Raises
+    TypeError for other classifiers and foreign estimators, and ValueError for several outputs and
+    an unknown factor.
     """
     kind = type(estimator).__name__
     if not (isinstance(estimator, GroupedModels) or hasattr(estimator, "random")):
         raise TypeError(
-            f"ResidualsDisplay shows fitted models of this package, not a {kind}; for others there "
-            "is sklearn.metrics.PredictionErrorDisplay"
+            f"ResidualsDisplay needs a fitted model of this package, not a {kind}; for others use "
+            "sklearn.metrics.PredictionErrorDisplay"
         )
     check_is_fitted(estimator)
     if isinstance(estimator, MixedEstimator):
@@ -202,7 +202,7 @@ def residuals_of(
             fitted = estimator.predict(X, groups=groups)
         residual = special.ndtri(np.clip(between, _EPSILON, 1.0 - _EPSILON))
     elif is_classifier(estimator):
-        raise TypeError(f"ResidualsDisplay is about numbers, and this {kind} predicts classes")
+        raise TypeError(f"ResidualsDisplay needs a regressor, and this {kind} predicts classes")
     else:
         response = column_or_1d(y, dtype=np.float64)
         check_consistent_length(X, response, sample_weight)
@@ -224,14 +224,14 @@ def residuals_of(
 
 
 def are_standardised(estimator: Any) -> bool:
-    """Tell whether the residuals of an estimator are those of a family, standard normal if true."""
+    """Tell whether an estimator's residuals are normal scores, standard normal if it is correct."""
     return isinstance(getattr(estimator, "fit_", None), GeneralizedFit)
 
 
 def standardised_effects(estimator: Any) -> pd.DataFrame | None:
-    """Return factor, column and standardised: random effects by their standard deviations.
+    """Return factor, column and standardised: random effects divided by their deviations.
 
-    Columns whose variance is zero are left out; it is None if nothing is left.
+    Columns with zero variance are left out; None if nothing remains.
     """
     tables = []
     for factor, effects in getattr(estimator, "random_effects_", {}).items():

@@ -1,4 +1,4 @@
-"""Coefficients of groups: of each by itself, of each as it predicts, and what they share."""
+"""Coefficients of groups: unpooled, partially pooled, and common."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ class GroupEstimates:
     """Coefficients of the levels of one factor."""
 
     factor: str
-    own: pd.DataFrame  # (n_levels, k), by itself; NaN where its rows do not determine them
-    shrunk: pd.DataFrame  # (n_levels, k), those that predict
+    own: pd.DataFrame  # (n_levels, k), unpooled; NaN if its rows do not determine them
+    shrunk: pd.DataFrame  # (n_levels, k), partially pooled
     common: pd.Series  # (k,), of all rows, or fixed; 0 for a column that is not fixed
 
 
 def group_estimates(
     estimator: Any, X: Any, y: Any, sample_weight: Any, groups: Any, factor: str | None
 ) -> GroupEstimates:
-    """Return both estimates of every level, of `GroupedModels` or of a mixed model.
+    """Return unpooled and shrunken estimates of each level, of `GroupedModels` or a mixed model.
 
-    `GroupedModels` has them. For a mixed model the rows must be those of the fit, otherwise it is a
-    ValueError, as is an unknown factor; None is the factor with most levels.
+    `GroupedModels` store them. For a mixed model the training rows are needed. Raises ValueError
+    for other rows and an unknown factor; None is the factor with the most levels.
     """
     if not isinstance(estimator, GroupedModels):
         model = mixed_model(estimator, "ShrinkageDisplay")
         return _beside_mixed_model(model, X, y, sample_weight, groups, factor)
     if factor is not None:
-        raise ValueError("factor is for mixed models: arrows are those of the finest groups")
+        raise ValueError("factor is for mixed models only: GroupedModels show their finest groups")
     own, shrunk = (
         _grouped_coefficients(estimator, "ShrinkageDisplay", shrunk=each)[0]
         for each in (False, True)
@@ -56,7 +56,7 @@ def group_estimates(
 
 
 def grouped_effects(model: GroupedModels, level: float) -> pd.DataFrame:
-    """Tabulate the coefficients of the finest groups as `random_effects_table` does effects.
+    """Tabulate the coefficients of the finest groups, as `random_effects_table` does effects.
 
     Columns are factor, level, column, estimate, std_error, lower and upper, and reference, the
     coefficient of all rows.
@@ -85,8 +85,8 @@ def _grouped_coefficients(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the coefficients of the finest groups and their standard errors, both (n_groups, k).
 
-    `shrunk` are those that predict, otherwise of each group by itself. Models without groups,
-    without coefficients or of several outputs are a ValueError.
+    They are the shrunken ones if `shrunk`, otherwise unpooled. Raises ValueError for models without
+    groups, without coefficients or with several outputs.
     """
     check_is_fitted(model)
     if model._state().is_matrix:
@@ -98,7 +98,7 @@ def _grouped_coefficients(
 
 
 def _common_coefficients(model: GroupedModels) -> pd.Series:
-    """Return the coefficients of all rows, (k,), which the coarsest groups are shrunk to."""
+    """Return the coefficients of all rows, (k,), towards which the coarsest groups are shrunk."""
     root = model.parent_estimators_[()]
     values = np.ravel(root.coef_)
     names = list(model._state().inner_names)
@@ -110,10 +110,10 @@ def _common_coefficients(model: GroupedModels) -> pd.Series:
 def _beside_mixed_model(
     model: Any, X: Any, y: Any, sample_weight: Any, groups: Any, factor: str | None
 ) -> GroupEstimates:
-    """Fit the columns that vary in each level by itself, at the rest of a mixed model.
+    """Fit the columns with random effects in each level, given the rest of a mixed model.
 
-    By least squares, whatever the correlation of rows, or by maximum likelihood of the family of a
-    generalized model.
+    By least squares, ignoring any correlation of rows, or by maximum likelihood for a generalized
+    model.
     """
     fit = mixed_fit_of(model)
     names = list(model.n_groups_)
@@ -122,7 +122,7 @@ def _beside_mixed_model(
     if factor is None:
         factor = max(names, key=lambda name: model.n_groups_[name])
     if factor not in names:
-        raise ValueError(f"factor={factor!r} is no factor of the model, which has {names}")
+        raise ValueError(f"factor={factor!r} is not a factor of the model, which has {names}")
     given = (X, y, sample_weight, groups, "ShrinkageDisplay")
     place = names.index(factor)
     position = fit.spec.used_factors[place]
@@ -153,15 +153,15 @@ def _beside_mixed_model(
 def _least_squares(
     rows: Rows, position: int, columns: tuple[int, ...], y: FloatArray, n_levels: int
 ) -> FloatArray:
-    """Return the coefficients of weighted least squares in every level, (n_levels, k).
+    """Return weighted least-squares coefficients in each level, (n_levels, k).
 
-    They are NaN where the rows of a level do not determine them.
+    NaN if the rows of a level do not determine them.
     """
     has_constant = CONSTANT in columns
     slopes = [column for column in columns if column != CONSTANT]
     regressor = LinearRegression(fit_intercept=has_constant)
     codes = rows.codes[position]
-    if not slopes:  # least squares of a constant alone
+    if not slopes:  # least squares of a constant: the mean
         weights = np.ones(len(y)) if rows.weights is None else rows.weights
         total = np.bincount(codes, weights, minlength=n_levels)
         sums = np.bincount(codes, weights * y, minlength=n_levels)

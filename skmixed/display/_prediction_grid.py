@@ -1,4 +1,4 @@
-"""Rows over a feature for some groups, all else held, and what a model predicts for them."""
+"""Predictions over a feature for some groups, with all other features held constant."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from skmixed.estimators.reading._input_table import InputTable
 from skmixed.inference.fixed_effects.testing import check_probability
 
 NEW = "(new)"
-_MOST_ALL_SHOWN = 6  # groups up to which all are in colour: PALETTE has six besides black
+_MOST_ALL_SHOWN = 6  # groups up to which all are highlighted: PALETTE has six colours and black
 _N_SHOWN = 5  # of more groups: lowest, quartiles and highest of the predictions
-_MOST_BEHIND = 200  # grey lines: more make an area of grey, and each costs a grid of predictions
+_MOST_BEHIND = 200  # grey lines: more merge, and each costs a grid of predictions
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PredictionGrid:
-    """A fitted model, a feature that takes many values, and what everything else is held at."""
+    """A fitted model, a feature with its grid of values, and the values of all other features."""
 
     estimator: Any
     feature: str
@@ -54,14 +54,16 @@ class PredictionGrid:
     ) -> PredictionGrid:
         """Resolve the arguments of the display.
 
-        An estimator without `predict` is a TypeError, one that is not fitted a NotFittedError, and
-        names that are not there are a ValueError.
+        Raises TypeError for an estimator without ``predict``, NotFittedError if it is not fitted,
+        and ValueError for unknown names.
         """
         if not hasattr(estimator, "predict"):
-            raise TypeError(f"PredictionDisplay needs predictions; {estimator!r} has no predict")
+            raise TypeError(
+                f"PredictionDisplay needs an estimator with predict, which {estimator!r} lacks"
+            )
         check_is_fitted(estimator)
         if grid_resolution < 2:
-            raise ValueError(f"grid_resolution={grid_resolution!r} is less than 2")
+            raise ValueError(f"grid_resolution={grid_resolution!r} must be at least 2")
         table = frame_of(X)
         grouping = GroupColumns.of(estimator)
         if grouping.from_argument:
@@ -73,7 +75,9 @@ class PredictionGrid:
         feature = _feature_name(feature, table)
         name, key = _factor_and_key(factor, grouping, labels if grouping.from_argument else table)
         if feature in key:
-            raise ValueError(f"{feature!r} is a grouping column of {name!r}, no feature to vary")
+            raise ValueError(
+                f"{feature!r} is a grouping column of {name!r}: choose another feature"
+            )
         everything = pd.concat([table, labels], axis=1)
         all_keys = dict.fromkeys([*grouping.columns, *key])
         evaluated = _evaluated_columns(estimator)
@@ -98,7 +102,7 @@ class PredictionGrid:
 
     @property
     def held_in_model(self) -> dict[str, Any]:
-        """What is held and matters: columns that no formula names do not."""
+        """The values held constant that matter: only those in the formulas, if there are any."""
         held = {**self.held}
         columns = getattr(getattr(self.estimator, "_fitted", None), "columns", None)
         if getattr(columns, "by_formula", False):
@@ -110,8 +114,8 @@ class PredictionGrid:
     def interval_kind(self, interval: str | None, level: float) -> str | None:
         """Return "mean", "observation", or None for no intervals; "auto" depends on the model.
 
-        It is a ValueError to ask for another kind, another level than between 0 and 1, or for
-        intervals of a model without any.
+        Raises ValueError for another kind, a level outside (0, 1), and for intervals of a model
+        that has none.
         """
         if interval not in ("auto", "mean", "observation", None):
             raise ValueError(f"interval={interval!r} is not 'auto', 'mean', 'observation' or None")
@@ -121,16 +125,17 @@ class PredictionGrid:
         if interval in ("auto", None):
             return None
         raise ValueError(
-            f"interval={interval!r}, but a {type(self.estimator).__name__} has no predict_interval"
+            f"interval={interval!r} needs predict_interval, which a "
+            f"{type(self.estimator).__name__} lacks: use interval=None"
         )
 
     def predictions(
         self, levels: Sequence[Any] | None, interval: str | None, level: float, *, new: bool
     ) -> pd.DataFrame:
-        """Return group, value, prediction, lower, upper and role of every group and value.
+        """Return group, value, prediction, lower, upper and role of each group and value.
 
-        `levels` are the groups to be shown, None a choice. Intervals are those of the groups shown.
-        A new group is added if it is wanted and the model answers it.
+        `levels` are the groups to highlight, None a choice of them. Intervals are those of
+        highlighted groups. A new group is added if requested and the model predicts for it.
         """
         shown, background = self._shown_and_behind(levels)
         parts = [self._predicted(shown, "shown", interval, level)]
@@ -147,12 +152,12 @@ class PredictionGrid:
 
     @property
     def is_classifier(self) -> bool:
-        """Whether what is shown are probabilities."""
+        """Whether predictions are probabilities."""
         return is_classifier(self.estimator) and hasattr(self.estimator, "predict_proba")
 
     @property
     def response(self) -> str:
-        """What the response is called, or what the probability is of."""
+        """Name of the response, or of the probability."""
         if not self.is_classifier:
             return response_of(self.estimator)
         return f"probability of {self.estimator.classes_[1]}"
@@ -163,7 +168,7 @@ class PredictionGrid:
         return not refusal and getattr(self.estimator, "fallback", None) != "error"
 
     def _shown_and_behind(self, levels: Sequence[Any] | None) -> tuple[list[Any], list[Any]]:
-        """Return the groups in colour and those behind them."""
+        """Return the highlighted groups and those in grey."""
         if not self.key:
             return [()], []
         if levels is not None:
@@ -185,7 +190,7 @@ class PredictionGrid:
     def _predicted(
         self, levels: list[Any], role: str, interval: str | None, level: float
     ) -> pd.DataFrame:
-        """Return the predictions for some groups, with NaN for intervals that are not wanted."""
+        """Return the predictions for some groups, with NaN for intervals not requested."""
         rows = self._rows(levels, self.values)
         table = pd.DataFrame({"group": np.repeat(as_objects(levels), len(self.values))})
         table["value"] = np.tile(self.values, len(levels))
@@ -199,7 +204,7 @@ class PredictionGrid:
         return table.assign(role=role)
 
     def _rows(self, levels: list[Any], values: NDArray[Any]) -> pd.DataFrame:
-        """Return a row for every level and value, values varying fastest."""
+        """Return a row for each level and value, values varying fastest."""
         columns = {}
         labels = {
             name: [level[place] if len(self.key) > 1 else level for level in levels]
@@ -216,15 +221,15 @@ class PredictionGrid:
         return pd.DataFrame(columns)
 
     def _arguments(self, rows: pd.DataFrame) -> tuple[Any, Any]:
-        """Return X and the groups as the model takes them."""
+        """Return X and the groups as the model expects them."""
         X: Any = rows[list(self.dtypes)]
         groups = rows[list(self.dtypes_of_groups)] if self.dtypes_of_groups else None
         return (X if self.as_frame else X.to_numpy()), groups
 
     def _predict(self, rows: pd.DataFrame) -> NDArray[np.float64]:
-        """Return the predictions, (n,), of a classifier the probability of the second class.
+        """Return the predictions, (n,): for a classifier the probability of the second class.
 
-        Predictions that are no numbers, or several, are a TypeError.
+        Raises TypeError for predictions that are not numbers, or have several columns.
         """
         X, groups = self._arguments(rows)
         ask = self.estimator.predict_proba if self.is_classifier else self.estimator.predict
@@ -233,7 +238,7 @@ class PredictionGrid:
             predictions = predictions[:, 1]
         if predictions.dtype.kind not in "fiu" or predictions.ndim > 1:
             raise TypeError(
-                "PredictionDisplay shows regressors of one output and classifiers of two classes; "
+                "PredictionDisplay needs a regressor with a single output or a binary classifier; "
                 f"a {type(self.estimator).__name__} predicts {predictions.dtype} of shape "
                 f"{predictions.shape}"
             )
@@ -241,26 +246,26 @@ class PredictionGrid:
 
 
 def _evaluated_columns(estimator: Any) -> set[str]:
-    """Return the columns whose values the formulas of a model need; none without formulas."""
+    """Return the columns whose values the formulas of a model use; empty without formulas."""
     return set(estimator.design_.variables) if hasattr(estimator, "design_") else set()
 
 
 def _feature_name(feature: Any, table: pd.DataFrame) -> str:
-    """Return the name of a feature that is given by name or position."""
+    """Return the name of a feature given by name or position."""
     names = list(table.columns)
     if isinstance(feature, Integral) and feature not in names:
         if not 0 <= int(feature) < len(names):
-            raise ValueError(f"feature={feature!r} is no column of X, which has {len(names)}")
+            raise ValueError(f"feature={feature!r} is not a column of X, which has {len(names)}")
         return str(names[int(feature)])
     if feature not in names:
-        raise ValueError(f"feature={feature!r} is no column of X, which has {names}")
+        raise ValueError(f"feature={feature!r} is not a column of X, which has {names}")
     return str(feature)
 
 
 def _factor_and_key(
     given: Any, grouping: GroupColumns, table: pd.DataFrame
 ) -> tuple[str, tuple[str, ...]]:
-    """Return the name of the factor and its columns; none where there are no groups."""
+    """Return the name of the factor and its columns; empty without groups."""
     if given is None:
         if not grouping.factors:
             return "group", ()
@@ -284,15 +289,15 @@ def _held_and_unseen(
     at: dict[str, Any],
     evaluated: set[str],  # columns that formulas need the values of
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return values of other features, and a new label for every grouping column.
+    """Return values of other features, and a new label for each grouping column.
 
-    One that a formula evaluates as well, as the treatment in a split plot, has a usual value for a
-    label: a new group is one of that treatment.
+    A grouping column that is also evaluated by a formula, such as the treatment in a split plot,
+    keeps a typical value: a new group is one with that treatment.
     """
     wrong = [name for name in at if name not in table.columns or name in (feature, *key)]
     if wrong:
         free = [name for name in table.columns if name not in (feature, *key)]
-        raise ValueError(f"at has {wrong}, which are no other columns; there are {free}")
+        raise ValueError(f"at has {wrong}, which cannot be held constant; {free} can")
     held, unseen = {}, {}
     for name in table.columns:
         if name in all_keys:
@@ -308,12 +313,12 @@ def _held_and_unseen(
 
 
 def is_number(column: pd.Series) -> bool:
-    """Tell whether a column holds numbers; truth values are categories."""
+    """Tell whether a column is numeric; booleans are categories."""
     return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
 
 
 def _typical(column: pd.Series) -> Any:
-    """Return the median of numbers, the most frequent of other values, None if all are missing."""
+    """Return the median of numbers, otherwise the most frequent value, None if all are missing."""
     known = column.dropna()
     if known.empty:
         return None
@@ -325,12 +330,12 @@ def most_frequent(column: pd.Series) -> Any:
 
 
 def _new_label(column: pd.Series) -> Any:
-    """Return a label that no row has, of the same kind: a missing one unless they are numbers."""
+    """Return a label of the same kind that no row has: a missing value unless numeric."""
     return column.max() + 1 if is_number(column) else None
 
 
 def _feature_values(column: pd.Series, grid_resolution: int) -> NDArray[Any]:
-    """Return the values that the feature takes: a grid of numbers, or the categories there are."""
+    """Return the values of the feature: a grid of numbers, or all categories."""
     known = column.dropna()
     if known.empty:
         raise ValueError(f"{column.name!r} has no values in X")
@@ -343,7 +348,7 @@ def _feature_values(column: pd.Series, grid_resolution: int) -> NDArray[Any]:
 
 
 def _levels(table: pd.DataFrame, key: tuple[str, ...]) -> list[Any]:
-    """Return the labels that occur, tuples where there are several columns."""
+    """Return the labels that occur, tuples if there are several columns."""
     if not key:
         return [()]
     rows = table[list(key)].dropna().drop_duplicates()
@@ -356,7 +361,7 @@ def _levels(table: pd.DataFrame, key: tuple[str, ...]) -> list[Any]:
 
 
 def typed(values: Any, dtype: Any) -> pd.Series:
-    """Return values as a column of the kind that X has, numbers in double precision if need be."""
+    """Return values as a column with the dtype of X, in double precision if need be."""
     column = pd.Series(values, dtype=object)
     if isinstance(dtype, pd.CategoricalDtype):
         return column.astype(dtype)

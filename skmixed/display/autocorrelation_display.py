@@ -1,4 +1,4 @@
-"""The autocorrelation of residuals within series."""
+"""Plot of the autocorrelation of residuals within series."""
 
 from __future__ import annotations
 
@@ -18,38 +18,43 @@ from skmixed.display._drawing import (
 from skmixed.inference.autocorrelation import autocorrelation
 
 _COLUMNS = ["lag", "autocorrelation", "lower", "upper"]
-_PANEL = (5.0, 3.0)  # inches: twenty lags apart
+_PANEL = (5.0, 3.0)  # inches: tells twenty lags apart
 
 
 class AutocorrelationDisplay:
-    """Autocorrelation of residuals by lag, with the limits of white noise.
+    """Autocorrelation plot of residuals (ACF), with limits for white noise.
+
+    Use it to judge whether a longitudinal model needs a residual structure; see
+    `skmixed.inference.autocorrelation`.
+
+    Read more in the user guide: :doc:`/guide/serial_correlation`.
 
     Parameters
     ----------
     autocorrelations : DataFrame
-        A row for every lag: lag, autocorrelation, lower and upper.
+        A row for each lag: lag, autocorrelation, lower and upper.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The picture.
+        Axes of the plot.
     axes_ : ndarray of Axes
-        The same, as the only entry.
+        Array with these axes as its only entry.
     figure_ : matplotlib Figure
-        The figure.
+        Figure that contains the axes.
     stems_ : LineCollection
         Lines from zero to the autocorrelations.
     points_ : Line2D
-        Their ends.
+        End points of the lines.
     limits_ : list of Line2D
-        The lower and the upper limit.
+        Lower and upper limits.
     zero_ : Line2D
-        The line at zero.
+        Line at zero.
 
     See Also
     --------
-    skmixed.inference.autocorrelation : The table.
-    ResidualsDisplay : Residuals against fitted values and groups, and their quantiles.
+    skmixed.inference.autocorrelation : The figures as a table.
+    ResidualsDisplay : Residuals by fitted value and group, and Q-Q plots.
 
     Examples
     --------
@@ -85,43 +90,44 @@ class AutocorrelationDisplay:
         point_kwargs: dict[str, Any] | None = None,
         line_kwargs: dict[str, Any] | None = None,
     ) -> AutocorrelationDisplay:
-        """Draw the autocorrelation of the residuals of a fitted model.
+        """Plot the autocorrelation of the residuals of a fitted model.
 
         Parameters
         ----------
         estimator : estimator
-            Fitted, as for `skmixed.inference.autocorrelation`.
+            A fitted mixed model, or a linear model with a residual structure.
         X, y, sample_weight, groups : array-like
-            The rows of the fit, as given to `fit`, or others. After `lmer`, `glmer`, `clmm` or
+            The training data, as passed to ``fit``, or new data. After `lmer`, `glmer`, `clmm` or
             `nlmer` the data frame X is enough: y and the weights, such as trials, are read from it.
         series, time : str, array-like of shape (n,) or None, default=None
-            What is a series, and where its rows stand; names are those of columns of X. None is
-            what the residual structure says, or else the finest groups and the order of the rows.
+            Series and time of each row, or names of the columns of X that hold them; see
+            `skmixed.inference.autocorrelation`.
         kind : str or None, default=None
-            Which residuals; None is "normalized" for linear models and "pearson" for others.
+            Kind of residuals; None means "normalized" for linear models and "pearson" for others.
         max_lag : int or None, default=None
-            The longest lag.
+            The longest lag; see `skmixed.inference.autocorrelation`.
         level : float, default=0.95
-            Probability of the limits.
-        ax : Axes or None, default=None
-            Where to draw; None makes a figure.
+            Probability that the autocorrelation of white noise at a single lag is within the
+            limits, between 0 and 1.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw on; None creates a figure.
         stem_kwargs, point_kwargs, line_kwargs : dict, default=None
-            Settings of the stems, for matplotlib's ``vlines``, of the points and of the limits, for
-            ``plot``.
+            Keyword arguments for matplotlib's ``vlines``, for the stems, and its ``plot``, for the
+            points and the limits.
 
         Returns
         -------
         AutocorrelationDisplay
-            The table and what was drawn.
+            The display, with its data and artists as attributes.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         TypeError
-            For what is no mixed model.
+            If the model is not a mixed model.
         ValueError
-            For rows, times and settings that `skmixed.inference.autocorrelation` does not take.
+            For rows, times and options that `skmixed.inference.autocorrelation` does not accept.
         """
         require_matplotlib("AutocorrelationDisplay")
         table = autocorrelation(
@@ -148,23 +154,23 @@ class AutocorrelationDisplay:
         point_kwargs: dict[str, Any] | None = None,
         line_kwargs: dict[str, Any] | None = None,
     ) -> AutocorrelationDisplay:
-        """Draw the autocorrelations.
+        """Plot the autocorrelations.
 
         Parameters
         ----------
-        ax : Axes, default=None
-            Where to draw; None makes a figure.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw on; None creates a figure.
         stem_kwargs : dict, default=None
-            Settings of the stems, for matplotlib's ``vlines``.
+            Keyword arguments for matplotlib's ``vlines``, for the stems.
         point_kwargs : dict, default=None
-            Settings of the points, for its ``plot``.
+            Keyword arguments for matplotlib's ``plot``, for the points.
         line_kwargs : dict, default=None
-            Settings of the limits, for its ``plot``.
+            Keyword arguments for matplotlib's ``plot``, for the limits.
 
         Returns
         -------
         AutocorrelationDisplay
-            This display, with what was drawn.
+            The display, with its data and artists as attributes.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Fixed coefficients with intervals, of one model or of several."""
+"""Plot of fixed coefficients with intervals, for one or several models."""
 
 from __future__ import annotations
 
@@ -29,39 +29,43 @@ from skmixed.inference.fixed_effects.testing import DfMethod
 from skmixed.inference.intervals import confidence_intervals
 
 _COLUMNS = ["model", "coefficient", "estimate", "lower", "upper"]
-_SPREAD = 0.6  # of the distance between coefficients, over which their models lie
+_SPREAD = 0.6  # of the distance between coefficients: how far apart the models are drawn
 _TALLEST = 12.0  # inches: about a page, whatever the number of models
 
 
 class CoefficientDisplay:
-    """Fixed coefficients with their intervals; those of several models lie below each other.
+    """Coefficient plot: fixed coefficients with intervals, for one or several models.
+
+    The estimates of several models are drawn side by side for comparison.
+
+    Read more in the user guide: :doc:`/guide/inference`.
 
     Parameters
     ----------
     coefficients : DataFrame
-        A row for every model and coefficient: model, coefficient, estimate, lower and upper.
+        A row for each model and coefficient: model, coefficient, estimate, lower and upper.
     response : str, default="y"
-        Name of the response, the unit of the axis.
+        Name of the response, for the axis label.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The picture.
+        Axes of the plot.
     axes_ : ndarray of Axes
-        The same, as the only entry.
+        Array with these axes as its only entry.
     figure_ : matplotlib Figure
-        The figure.
+        Figure that contains the axes.
     points_ : list of Line2D
-        The estimates, a model each.
+        Estimates of each model.
     intervals_ : list of LineCollection
-        Their intervals.
+        Intervals of each model.
     zero_ : Line2D
-        The line at zero.
+        Line at zero.
 
     See Also
     --------
-    skmixed.inference.confidence_intervals : The figures.
-    skmixed.inference.coefficient_table : Tests of the same.
+    skmixed.inference.confidence_intervals : The intervals as a table.
+    skmixed.inference.coefficient_table : Tests of the coefficients.
 
     Examples
     --------
@@ -100,37 +104,38 @@ class CoefficientDisplay:
         interval_kwargs: dict[str, Any] | None = None,
         zero_kwargs: dict[str, Any] | None = None,
     ) -> CoefficientDisplay:
-        """Draw the coefficients of a fitted model.
+        """Plot the coefficients of a fitted model.
 
         Parameters
         ----------
         estimator : MixedLinearRegressor, MixedClassifier or MixedGeneralizedRegressor
-            Fitted.
+            A fitted mixed model.
         columns : str, list of str or None, default=None
-            The coefficients; None is all but the intercept.
+            Names of the coefficients; None draws all but the intercept.
         level : float, default=0.95
-            Probability of the intervals.
+            Confidence level of the intervals, between 0 and 1.
         method : {"wald", "profile", "bootstrap"}, default="wald"
-            How the intervals are made, as in `confidence_intervals`.
+            Method for the intervals; see `confidence_intervals`.
         df : {"auto", "satterthwaite", "kenward-roger", "residual", "normal"}, default="auto"
-            For "wald": where degrees of freedom come from.
+            For "wald": method for the degrees of freedom; see `coefficient_table`.
         n_samples : int, default=1000
             For "bootstrap": number of replicates.
-        random_state : None, int, or numpy.random.Generator, default=None
-            For "bootstrap": source of its draws.
-        ax : Axes, default=None
-            Where to draw; None makes a figure.
+        random_state : int, RandomState instance, Generator or None, default=None
+            For "bootstrap": seed of the random number generator; pass an int for reproducible
+            results.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw on; None creates a figure.
         point_kwargs : dict, default=None
-            Settings of the estimates, for matplotlib's ``plot``.
+            Keyword arguments for matplotlib's ``plot``, for the estimates.
         interval_kwargs : dict, default=None
-            Settings of the intervals, for its ``hlines``.
+            Keyword arguments for matplotlib's ``hlines``, for the intervals.
         zero_kwargs : dict, default=None
-            Settings of the line at zero, for its ``axvline``.
+            Keyword arguments for matplotlib's ``axvline``, for the line at zero.
 
         Returns
         -------
         CoefficientDisplay
-            The figures and what was drawn.
+            The display, with its data and artists as attributes.
 
         Raises
         ------
@@ -172,52 +177,54 @@ class CoefficientDisplay:
         interval_kwargs: dict[str, Any] | None = None,
         zero_kwargs: dict[str, Any] | None = None,
     ) -> CoefficientDisplay:
-        """Draw the coefficients of several fitted models.
+        """Plot the coefficients of several fitted models.
 
         Parameters
         ----------
         estimators : dict of str to mixed model
-            Fitted models by the names they are to have in the legend.
+            Fitted models, keyed by their names for the legend.
         columns : str, list of str or None, default=None
-            The coefficients; None is all but the intercept.
+            Names of the coefficients; None draws all but the intercept.
         level : float, default=0.95
-            Probability of the intervals.
+            Confidence level of the intervals, between 0 and 1.
         method : {"wald", "profile", "bootstrap"}, default="wald"
-            How the intervals are made, as in `confidence_intervals`.
+            Method for the intervals; see `confidence_intervals`.
         df : {"auto", "satterthwaite", "kenward-roger", "residual", "normal"}, default="auto"
-            For "wald": where degrees of freedom come from.
+            For "wald": method for the degrees of freedom; see `coefficient_table`.
         n_samples : int, default=1000
             For "bootstrap": number of replicates.
-        random_state : None, int, or numpy.random.Generator, default=None
-            For "bootstrap": source of its draws.
-        ax : Axes, default=None
-            Where to draw; None makes a figure.
+        random_state : int, RandomState instance, Generator or None, default=None
+            For "bootstrap": seed of the random number generator; pass an int for reproducible
+            results.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw on; None creates a figure.
         point_kwargs : dict, default=None
-            Settings of the estimates, for matplotlib's ``plot``.
+            Keyword arguments for matplotlib's ``plot``, for the estimates.
         interval_kwargs : dict, default=None
-            Settings of the intervals, for its ``hlines``.
+            Keyword arguments for matplotlib's ``hlines``, for the intervals.
         zero_kwargs : dict, default=None
-            Settings of the line at zero, for its ``axvline``.
+            Keyword arguments for matplotlib's ``axvline``, for the line at zero.
 
         Returns
         -------
         CoefficientDisplay
-            The figures and what was drawn.
+            The display, with its data and artists as attributes.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         TypeError
-            If these are no models by name, and for an estimator without fixed coefficients.
+            If `estimators` is not a dict of models, and for an estimator without fixed
+            coefficients.
         ValueError
             For unknown names, and as in `confidence_intervals`.
         """
         require_matplotlib("CoefficientDisplay.from_estimators")
         if not isinstance(estimators, Mapping) or not estimators:
             raise TypeError(
-                f"estimators is {estimators!r}: give a dict of fitted models by the names they are "
-                "to have in the legend"
+                f"estimators={estimators!r} is not a dict of fitted models, keyed by their names "
+                "for the legend"
             )
         tables = []
         for name, estimator in estimators.items():
@@ -255,23 +262,23 @@ class CoefficientDisplay:
         interval_kwargs: dict[str, Any] | None = None,
         zero_kwargs: dict[str, Any] | None = None,
     ) -> CoefficientDisplay:
-        """Draw the coefficients, the first one on top.
+        """Plot the coefficients, the first one on top.
 
         Parameters
         ----------
-        ax : Axes, default=None
-            Where to draw; None makes a figure.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw on; None creates a figure.
         point_kwargs : dict, default=None
-            Settings of the estimates, for matplotlib's ``plot``.
+            Keyword arguments for matplotlib's ``plot``, for the estimates.
         interval_kwargs : dict, default=None
-            Settings of the intervals, for its ``hlines``.
+            Keyword arguments for matplotlib's ``hlines``, for the intervals.
         zero_kwargs : dict, default=None
-            Settings of the line at zero, for its ``axvline``.
+            Keyword arguments for matplotlib's ``axvline``, for the line at zero.
 
         Returns
         -------
         CoefficientDisplay
-            This display, with what was drawn.
+            The display, with its data and artists as attributes.
 
         Raises
         ------
@@ -287,7 +294,7 @@ class CoefficientDisplay:
         self.ax_ = self.axes_[0]
         self.zero_ = self.ax_.axvline(0.0, **style("line", DASHED, zero_kwargs, "zero_kwargs"))
         named = name_rows(self.ax_, names, "coefficient")
-        if not named:  # a number from below would be no place from the top
+        if not named:  # numbers would count from below, not from the top
             self.ax_.set_yticks([])
         shifts = np.linspace(0.5, -0.5, len(models)) * _SPREAD if len(models) > 1 else [0.0]
         self.points_, self.intervals_ = [], []

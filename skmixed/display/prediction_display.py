@@ -1,4 +1,4 @@
-"""Predictions of groups over a feature."""
+"""Plot of predictions by group over a feature."""
 
 from __future__ import annotations
 
@@ -25,54 +25,57 @@ from skmixed.display._prediction_grid import PredictionGrid
 from skmixed.inference.fitted import snapshot
 
 _COLUMNS = ["group", "value", "prediction", "lower", "upper", "role"]
-_BARS_WIDTH = 0.5  # of the distance between categories, over which the bars of groups lie
-_DASHES = ("-", ":", "-.")  # of groups in colour, each as often as there are colours
+_BARS_WIDTH = 0.5  # of the distance between categories: how far apart the bars are drawn
+_DASHES = ("-", ":", "-.")  # of highlighted groups, each as often as there are colours
 _MOST_HELD = 4  # values in the title: more do not fit on its line
-_MOST_DISTINCT = 50  # grey lines that can be followed: more are drawn fainter
-_PLAIN_NUMBERS = 1e5  # below it three digits say enough; above, .3g turns to powers of ten
+_MOST_DISTINCT = 50  # grey lines that can be told apart: more are drawn fainter
+_PLAIN_NUMBERS = 1e5  # below, three digits are enough; above, .3g would use an exponent
 
 
 class PredictionDisplay:
-    """Predictions over a feature, a line a group, with intervals.
+    """Predictions over a feature, one line per group, with intervals.
 
-    All other features are held at a value. A few groups are drawn in colour with their intervals,
-    others thin and grey, and what a new group is predicted dashed.
+    All other features are held constant. A few groups are highlighted and have intervals; other
+    groups are thin grey lines, and the prediction for a new group is dashed.
+
+    Read more in the user guide: :doc:`/guide/prediction`.
 
     Parameters
     ----------
     predictions : DataFrame
-        A row for every group and value of the feature: group, value, prediction, lower, upper (NaN
-        where there is no interval) and role, one of "shown", "background" and "new".
+        A row for each group and value of the feature: group, value, prediction, lower, upper (NaN
+        without an interval) and role: "shown", "background" or "new".
     feature : str, default="feature"
         Name of the feature.
     factor : str, default="group"
-        What the groups are called.
+        Name of the grouping factor.
     response : str, default="y"
-        Name of the response, the unit of the axis.
+        Name of the response, for the axis label.
     held : dict of str to object, default=None
         Values at which other features are held.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The picture.
+        Axes of the plot.
     axes_ : ndarray of Axes
-        The same, as the only entry.
+        Array with these axes as its only entry.
     figure_ : matplotlib Figure
-        The figure.
+        Figure that contains the axes.
     lines_ : dict of object to Line2D
-        Lines of the groups in colour.
+        Lines of the highlighted groups, by group.
     intervals_ : dict of object to PolyCollection or LineCollection
-        Their intervals: bands, or bars where the feature has categories.
+        Their intervals: bands, or bars for a categorical feature.
     background_ : LineCollection or None
-        Lines of other groups.
+        Lines of the other groups.
     new_ : Line2D or None
-        The line of a new group.
+        Line of a new group.
 
     See Also
     --------
     skmixed.MixedLinearRegressor.predict_interval : The figures.
-    sklearn.inspection.PartialDependenceDisplay : Averages over the rows, without groups.
+    explore : An interactive page of the same, with controls for all features.
+    sklearn.inspection.PartialDependenceDisplay : Averages over rows, without groups.
 
     Examples
     --------
@@ -120,70 +123,73 @@ class PredictionDisplay:
         background_kwargs: dict[str, Any] | None = None,
         new_kwargs: dict[str, Any] | None = None,
     ) -> PredictionDisplay:
-        """Draw the predictions of a fitted model over a feature.
+        """Plot the predictions of a fitted model over a feature.
 
         Parameters
         ----------
         estimator : estimator
-            Fitted. `MixedLinearRegressor`, `MixedGeneralizedRegressor`, `MixedClassifier`,
-            `MixedEffectsRegressor` and `GroupedModels` know their groups; of any other regressor,
-            as a pipeline, `factor` names the columns. A classifier of two classes is shown by the
-            probability of the second.
+            A fitted estimator. `MixedLinearRegressor`, `MixedGeneralizedRegressor`,
+            `MixedClassifier`, `MixedEffectsRegressor` and `GroupedModels` know their groups; for
+            any other regressor, such as a pipeline, set `factor` to the grouping columns. A binary
+            classifier is shown by the probability of its second class.
         X : array-like or data frame of shape (n, n_features)
-            Rows that tell which values are usual, as those of the fit.
+            Rows that define the range of the features and the typical values, such as the training
+            data.
         feature : str or int
-            The feature, by name or position: numbers, or labels of categories.
+            The feature, by name or position; numeric or categorical.
         groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of the rows, if they were given as `groups` to `fit`.
+            Group labels of the rows, if they were passed to ``fit`` as `groups`.
         factor : str, list of str or None, default=None
-            The grouping factor, or its columns; None is the one with most levels.
+            The grouping factor, or its columns; None takes the one with the most levels.
         levels : list or None, default=None
-            The groups in colour, as labels, or tuples of them for a factor of several columns. None
-            is all up to 6 groups; of more, 5 from the lowest to the highest prediction, and up to
-            200 grey ones.
+            Labels of the groups to highlight, tuples for a factor of several columns. None
+            highlights all of up to 6 groups; of more, 5 from the lowest to the highest prediction,
+            with up to 200 others in grey.
         at : mapping of str to object, default=None
-            Values at which other features are held, or labels of other grouping columns. Otherwise
-            these are the median of numbers, the most frequent of other values, and a new group.
+            Values at which other features are held, and labels of other grouping columns. Others
+            are held at the median if numeric, at the most frequent value otherwise, and at a new
+            group.
         interval : {"auto", "mean", "observation"} or None, default="auto"
-            Whether intervals are for the mean of a group at these values, or for an observation.
-            "auto" is "mean" for models that have `predict_interval`, and None for others.
+            Whether to draw confidence intervals for the mean, or prediction intervals for a new
+            observation. "auto" means "mean" for models with a method ``predict_interval``, None for
+            others.
         level : float, default=0.95
-            Probability of the intervals.
+            Confidence level of the intervals, between 0 and 1.
         new : bool, default=True
-            Whether to draw what a group that is not known is predicted, if the model answers such.
+            Whether to draw the prediction for a new group, if the model makes one.
         grid_resolution : int, default=50
-            Number of values of a feature of numbers, between its extremes.
-        ax : Axes, default=None
-            Where to draw; None makes a figure.
+            Number of equally spaced values of a numeric feature.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw on; None creates a figure.
         line_kwargs : dict, default=None
-            Settings of lines in colour, for matplotlib's ``plot``.
+            Keyword arguments for matplotlib's ``plot``, for the lines of highlighted groups.
         interval_kwargs : dict, default=None
-            Settings of intervals, for its ``fill_between`` or ``vlines``.
+            Keyword arguments for matplotlib's ``fill_between`` or ``vlines``, for the intervals.
         background_kwargs : dict, default=None
-            Settings of grey lines, for its ``LineCollection``.
+            Keyword arguments for matplotlib's ``LineCollection``, for the lines of other groups.
         new_kwargs : dict, default=None
-            Settings of the line of a new group, for its ``plot``.
+            Keyword arguments for matplotlib's ``plot``, for the line of a new group.
 
         Returns
         -------
         PredictionDisplay
-            The predictions and what was drawn.
+            The display, with its data and artists as attributes.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         TypeError
-            For an estimator without `predict`.
+            For an estimator without ``predict``.
         ValueError
-            For unknown names or levels, and for intervals of a model without any.
+            For unknown names or levels, and for intervals of a model that has none.
 
         Notes
         -----
-        An interval is that of `predict_interval`; of a classifier it is that of the probability.
-        Where another factor is held at a new group, it includes how much the levels of that factor
-        differ. No interval is drawn of the line of a new group; rows of an unknown level in
-        `predict_interval` tell it.
+        Intervals are those of ``predict_interval``; for a classifier, of the probability. If
+        another factor is held at a new group, they include the variance between its levels. The
+        line of a new group has no interval; pass rows with an unknown level to ``predict_interval``
+        for one.
         """
         require_matplotlib("PredictionDisplay.from_estimator")
         estimator = snapshot(estimator)
@@ -212,25 +218,25 @@ class PredictionDisplay:
         background_kwargs: dict[str, Any] | None = None,
         new_kwargs: dict[str, Any] | None = None,
     ) -> PredictionDisplay:
-        """Draw the predictions.
+        """Plot the predictions.
 
         Parameters
         ----------
-        ax : Axes, default=None
-            Where to draw; None makes a figure.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw on; None creates a figure.
         line_kwargs : dict, default=None
-            Settings of lines in colour, for matplotlib's ``plot``.
+            Keyword arguments for matplotlib's ``plot``, for the lines of highlighted groups.
         interval_kwargs : dict, default=None
-            Settings of intervals, for its ``fill_between`` or ``vlines``.
+            Keyword arguments for matplotlib's ``fill_between`` or ``vlines``, for the intervals.
         background_kwargs : dict, default=None
-            Settings of grey lines, for its ``LineCollection``.
+            Keyword arguments for matplotlib's ``LineCollection``, for the lines of other groups.
         new_kwargs : dict, default=None
-            Settings of the line of a new group, for its ``plot``.
+            Keyword arguments for matplotlib's ``plot``, for the line of a new group.
 
         Returns
         -------
         PredictionDisplay
-            This display, with what was drawn.
+            The display, with its data and artists as attributes.
 
         Raises
         ------
@@ -279,7 +285,7 @@ class PredictionDisplay:
         return lines
 
     def _shown(self, parts: dict[Any, pd.DataFrame], place: Any, lines: Any, bands: Any) -> None:
-        """Draw lines in colour with their intervals."""
+        """Draw the lines of highlighted groups with their intervals."""
         self.lines_, self.intervals_ = {}, {}
         for number, (group, part) in enumerate(parts.items()):
             turn, place_of_colour = divmod(number, len(PALETTE) - 1)  # black is for a new group
@@ -287,7 +293,7 @@ class PredictionDisplay:
             where = _places(part, place)
             look = {"color": colour, "linewidth": 1.8, "label": label_text(group)}
             look["linestyle"] = dashes
-            if place is not None:  # beside each other, as bars would hide each other
+            if place is not None:  # side by side, as bars would hide each other
                 where = where + _BARS_WIDTH * ((number + 0.5) / len(parts) - 0.5)
                 look |= {
                     "linestyle": ":",
@@ -307,7 +313,7 @@ class PredictionDisplay:
             self.intervals_[group] = draw(where, low, high, **settings)
 
     def _name_axes(self) -> None:
-        """Name what is predicted, and what is held."""
+        """Label the axes, and give the values held constant in the title."""
         self.ax_.set_ylabel(f"prediction [{self.response}]")
         held = [f"{name} = {_value_text(value)}" for name, value in self.held.items()]
         if held:
@@ -315,7 +321,7 @@ class PredictionDisplay:
             self.ax_.set_title(f"at {text}", fontsize="small")
 
     def _name_lines(self, n_others: int, ax: Any) -> None:
-        """Draw the legend: beside the picture, or within axes that were given."""
+        """Draw the legend: beside the plot, or within axes that were given."""
         handles = [*self.lines_.values(), *([] if self.new_ is None else [self.new_])]
         if not handles or not any(label != () for label in self.lines_):
             return
@@ -326,14 +332,14 @@ class PredictionDisplay:
 
 
 def _value_text(value: Any) -> str:
-    """Write a value at which a feature is held."""
+    """Write a value at which a feature is held constant."""
     if isinstance(value, int | float | np.number) and not isinstance(value, bool):
         return f"{value:.3g}" if abs(float(value)) < _PLAIN_NUMBERS else f"{value:,.0f}"
     return label_text(value)
 
 
 def _places(part: pd.DataFrame, place: Mapping[Any, int] | None) -> np.ndarray:
-    """Return where the values lie on the horizontal axis."""
+    """Return the positions of the values on the horizontal axis."""
     if place is None:
         return part["value"].to_numpy(float)
     return np.array([float(place[value]) for value in part["value"]])

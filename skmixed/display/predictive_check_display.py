@@ -1,4 +1,4 @@
-"""Observed responses beside those that a posterior would give."""
+"""Plots of posterior predictive checks."""
 
 from __future__ import annotations
 
@@ -25,50 +25,53 @@ from skmixed.display._fitted_models import response_of
 from skmixed.inference.fitted import snapshot
 from skmixed.inference.fixed_effects.testing import check_probability
 
-_MOST_CURVES = 50  # densities of draws: more hide each other
+_MOST_CURVES = 50  # densities of replications: more hide each other
 _GRID = 512  # points of a density
 _BANDWIDTH = 0.9  # of Silverman's rule, in deviations n^(-1/5)
 _NORMAL_QUARTILES = 1.34  # distance between those of the standard normal distribution
 _BARS = 30  # of a histogram
-_DENSITY_MARGIN = 0.05  # of the range beside it, so that densities end within the panel
+_DENSITY_MARGIN = 0.05  # of the range, added on each side so that densities end within the panel
 
 
 class PredictiveCheckDisplay:
-    """Observed responses beside responses drawn from a posterior for the same rows.
+    """Posterior predictive check: the observed response beside replicated ones.
 
-    Densities of both; or, a panel a statistic, the distribution of the statistic over draws and
-    where the observed one lies, as a histogram, or, if there are groups, as intervals by group.
+    Panels show the densities of both, or the distribution of a statistic over replications with its
+    observed value: as a histogram, or, given groups, as intervals by group.
+
+    Read more in the user guide: :doc:`/guide/posterior`.
 
     Parameters
     ----------
     check : PredictiveCheck
-        What `skmixed.bayes.posterior_predictive_check` returns.
+        Result of `skmixed.bayes.posterior_predictive_check`.
     response : str, default="y"
-        Name of the response, the unit of the axes.
+        Name of the response, for the axis labels.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The first panel.
+        Axes of the first panel.
     axes_ : ndarray of Axes
-        All panels, in the order of `panels_`.
+        Axes of all panels, in the order of `panels_`.
     figure_ : matplotlib Figure
-        The figure.
+        Figure that contains the axes.
     panels_ : list of str
-        What the panels show: "density", or names of statistics.
+        Contents of the panels: "density", or names of statistics.
     replicated_ : list of Line2D
-        Densities of draws.
+        Densities of replicated responses.
     observed_ : list of Line2D
-        What was observed: its density, lines in histograms, and points beside intervals.
+        Density of the observed response, its statistics as lines in histograms, and as points
+        beside intervals.
     histograms_ : list of BarContainer
-        Statistics of draws.
+        Statistics of the replications.
     intervals_ : list of LineCollection
-        The same by group.
+        Statistics of the replications by group.
 
     See Also
     --------
-    skmixed.bayes.posterior_predictive_check : The figures.
-    ResidualsDisplay : What the model leaves.
+    skmixed.bayes.posterior_predictive_check : The figures, with p-values.
+    ResidualsDisplay : Residual plots.
 
     Examples
     --------
@@ -87,7 +90,7 @@ class PredictiveCheckDisplay:
     def __init__(self, check: PredictiveCheck, *, response: str = "y") -> None:
         if not isinstance(check, PredictiveCheck):
             raise TypeError(
-                f"check is a {type(check).__name__}, not what posterior_predictive_check returns"
+                f"check is a {type(check).__name__}: pass the result of posterior_predictive_check"
             )
         self.check, self.response = check, response
 
@@ -112,57 +115,57 @@ class PredictiveCheckDisplay:
         replicated_kwargs: dict[str, Any] | None = None,
         observed_kwargs: dict[str, Any] | None = None,
     ) -> PredictiveCheckDisplay:
-        """Draw responses from the posterior of a fitted model, and show them beside others.
+        """Draw replicated responses from the posterior, and plot them beside the observed one.
 
         Parameters
         ----------
         estimator : estimator
-            A fitted `BayesianMixedRegressor`, or the model that `draws` are of.
+            A fitted `BayesianMixedRegressor`, or the model that `draws` belong to.
         X : array-like or data frame of shape (n, n_features)
-            Rows, those of the fit or others.
+            The training data or new data.
         y : array-like of shape (n,), default=None
-            Their response. Of a model by a whole formula, as of `lmer`, None reads it off X, and
-            weights, too.
+            Their response. None reads it, and the weights, from X, for a model fitted by a whole
+            formula, such as that of `lmer`.
         draws : PosteriorDraws or None, default=None
-            Draws from the posterior; None takes those of a `BayesianMixedRegressor`.
+            Posterior draws; None takes those of a `BayesianMixedRegressor`.
         sample_weight : None or array-like of shape (n,), default=None
-            Their weights, where these are precisions.
+            Precision weights of the rows.
         groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Their labels, if they were given as `groups` to `fit`.
+            Group labels of the rows, if they were passed to ``fit`` as `groups`.
         statistics : str, callable, or list or dict of these
-            As of `skmixed.bayes.posterior_predictive_check`.
+            Test statistics; see `skmixed.bayes.posterior_predictive_check`.
         by : str, array-like of shape (n,) or None, default=None
-            Groups in which statistics are taken, likewise.
+            Groups within which the statistics are computed; see there.
         random : {"fitted", "new"}, default="fitted"
-            Random effects given the data, or those of new groups.
+            Whether random effects are those of the groups in the data, or of new groups.
         n_draws : int, default=500
-            Number of draws.
-        random_state : None, int, RandomState or Generator, default=None
-            Seed.
+            Number of replications.
+        random_state : int, RandomState instance, Generator or None, default=None
+            Seed of the random number generator; pass an int for reproducible results.
         kind : str, list of str or None, default=None
-            The panels, of "density" and the names of the statistics; None is all.
+            Panels to draw: "density" and names of statistics; None draws all.
         level : float, default=0.9
-            Probability of the intervals by group.
-        ax : Axes or array of Axes, default=None
-            Where to draw: an axes for every panel, or one that is divided. None makes a figure.
+            Probability of the intervals of a statistic by group, between 0 and 1.
+        ax : matplotlib Axes, array of Axes or None, default=None
+            Axes to draw on: one for each panel, or a single one to divide. None creates a figure.
         replicated_kwargs : dict, default=None
-            Settings of what is drawn of the draws: lines, bars or intervals.
+            Keyword arguments for the lines, bars or intervals of the replicated data.
         observed_kwargs : dict, default=None
-            Settings of lines and points of what was observed.
+            Keyword arguments for the lines and points of the observed data.
 
         Returns
         -------
         PredictiveCheckDisplay
-            The figures and what was drawn.
+            The display, with its data and artists as attributes.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         TypeError
-            For a model without draws.
+            For a model without posterior draws.
         ValueError
-            As of `skmixed.bayes.posterior_predictive_check`, and for unknown panels.
+            For unknown panels, and as in `skmixed.bayes.posterior_predictive_check`.
         """
         require_matplotlib("PredictiveCheckDisplay.from_estimator")
         estimator = snapshot(estimator)
@@ -170,8 +173,8 @@ class PredictiveCheckDisplay:
             draws = getattr(estimator, "posterior_", None)
         if draws is None:
             raise TypeError(
-                f"a {type(estimator).__name__} has no posterior: pass draws=sample(model), or a "
-                "fitted BayesianMixedRegressor"
+                f"a {type(estimator).__name__} has no posterior draws: pass draws=sample(model), "
+                "or a fitted BayesianMixedRegressor"
             )
         check = posterior_predictive_check(
             estimator,
@@ -203,32 +206,32 @@ class PredictiveCheckDisplay:
         replicated_kwargs: dict[str, Any] | None = None,
         observed_kwargs: dict[str, Any] | None = None,
     ) -> PredictiveCheckDisplay:
-        """Draw what was observed beside the draws.
+        """Plot the observed response beside the replicated ones.
 
         Parameters
         ----------
-        ax : Axes or array of Axes, default=None
-            Where to draw: an axes for every panel, or one that is divided. None makes a figure.
+        ax : matplotlib Axes, array of Axes or None, default=None
+            Axes to draw on: one for each panel, or a single one to divide. None creates a figure.
         kind : str, list of str or None, default=None
-            The panels, of "density" and the names of the statistics; None is all.
+            Panels to draw: "density" and names of statistics; None draws all.
         level : float, default=0.9
-            Probability of the intervals by group.
+            Probability of the intervals of a statistic by group, between 0 and 1.
         replicated_kwargs : dict, default=None
-            Settings of what is drawn of the draws: lines, bars or intervals.
+            Keyword arguments for the lines, bars or intervals of the replicated data.
         observed_kwargs : dict, default=None
-            Settings of lines and points of what was observed.
+            Keyword arguments for the lines and points of the observed data.
 
         Returns
         -------
         PredictiveCheckDisplay
-            This display, with what was drawn.
+            The display, with its data and artists as attributes.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         ValueError
-            For unknown panels, a wrong number of axes, and a level that is no probability.
+            For unknown panels, a wrong number of axes, and a level outside (0, 1).
         """
         require_matplotlib("PredictiveCheckDisplay.plot")
         check_probability(level)
@@ -250,7 +253,7 @@ class PredictiveCheckDisplay:
         return self
 
     def _density(self, ax: Any, replicated: Any, observed: Any) -> None:
-        """Draw densities of the responses, and of some draws."""
+        """Draw densities of the observed response and of some replications."""
         check = self.check
         drawn = check.replicated[:, :_MOST_CURVES]
         low, high = min(check.observed.min(), drawn.min()), max(check.observed.max(), drawn.max())
@@ -269,7 +272,7 @@ class PredictiveCheckDisplay:
         ax.legend(fontsize="small")
 
     def _histogram(self, ax: Any, name: str, replicated: Any, observed: Any) -> None:
-        """Draw the distribution of a statistic over draws, and the observed one."""
+        """Draw the distribution of a statistic over replications, and its observed value."""
         drawn = self.check.replicated_statistics[name][0]
         seen = float(self.check.observed_statistics[name][0])
         look = {"color": BLUE, "alpha": 0.5, **given_settings(replicated, "replicated_kwargs")}
@@ -282,14 +285,14 @@ class PredictiveCheckDisplay:
         ax.set(xlabel=f"{name} of {self.response}", ylabel="draws")
 
     def _intervals(self, ax: Any, name: str, level: float, replicated: Any, observed: Any) -> None:
-        """Draw intervals of a statistic by group, in the order of what was observed."""
+        """Draw intervals of a statistic by group, ordered by the observed values."""
         check = self.check
         seen = check.observed_statistics[name]
         tails = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
         low, high = np.quantile(check.replicated_statistics[name], tails, axis=1)
         order = np.argsort(seen, kind="stable")
         places = np.arange(len(order))
-        look = {"color": BLUE, "linewidth": 1.6, "label": f"{100 * level:g} % of draws"}
+        look = {"color": BLUE, "linewidth": 1.6, "label": f"{100 * level:g}% of draws"}
         look = style("collection", look, replicated, "replicated_kwargs")
         self.intervals_.append(ax.hlines(places, low[order], high[order], **look))
         look = {"color": VERMILION, "linestyle": "none", "marker": "o", "markersize": 4.0}
@@ -297,7 +300,7 @@ class PredictiveCheckDisplay:
         self.observed_ += ax.plot(seen[order], places, **look)
         name_rows(ax, [check.labels[place] for place in order], str(check.by))
         inside = ((low <= seen) & (seen <= high)).mean()
-        ax.set_title(f"{100 * inside:.0f} % inside", fontsize="medium")
+        ax.set_title(f"{100 * inside:.0f}% inside", fontsize="medium")
         ax.set_xlabel(f"{name} of {self.response}")
 
 

@@ -1,4 +1,4 @@
-"""Profile likelihoods, as the signed root of the deviance or as densities."""
+"""Plots of profile likelihoods: signed roots of the deviance, or densities."""
 
 from __future__ import annotations
 
@@ -26,48 +26,50 @@ from skmixed.inference.profiling.profiles import profile, split_curves
 
 _COLUMNS = ["parameter", "value", "zeta"]
 _CURVE_POINTS = 200  # of a curve: it looks smooth in a panel of three inches
-_END_POINTS = 2_000  # of the curve that is inverted: ends of intervals to a fraction of a pixel
-_MARKED_LEVELS = (0.5, 0.8, 0.95, 0.99)  # of intervals; 0.99 is how far curves go by default
-_END_SLACK = 1e-6  # of zeta: a curve's last point is at the limit up to its root search, 1e-7
+_END_POINTS = 2_000  # of the inverted curve: interval limits to a fraction of a pixel
+_MARKED_LEVELS = (0.5, 0.8, 0.95, 0.99)  # of intervals; curves extend to 0.99 by default
+_END_SLACK = 1e-6  # of zeta: the last point of a curve is at the limit up to 1e-7
 
 
 class ProfileDisplay:
-    """Profile likelihood of every parameter.
+    """Profile likelihood of each parameter.
 
-    zeta is the signed root of what the deviance is above its minimum. Where the curve is straight a
-    Wald interval is right; where it bends the interval is askew. Grey lines lead to the ends of
-    50, 80, 95 and 99 % intervals, as far as the curve goes. The density is that of a parameter
-    whose zeta is standard normal.
+    zeta is the signed square root of the difference between the profile deviance and its minimum.
+    Where the curve is straight, a Wald interval is adequate; where it bends, the interval is
+    asymmetric. Grey lines mark the 50, 80, 95 and 99% intervals, as far as the curve extends. The
+    density is that of a parameter whose zeta is standard normal.
+
+    Read more in the user guide: :doc:`/guide/intervals`.
 
     Parameters
     ----------
     curves : DataFrame
-        Points of the curves: parameter, value and zeta, as `profile` returns.
+        Points of the curves: parameter, value and zeta, as in `profile`.
     response : str, default="y"
-        Name of the response, the unit of standard deviations and of the intercept; of a generalized
-        model on the scale of its link.
+        Name of the response, for the units of standard deviations and of the intercept; the linear
+        predictor in generalized models.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The first panel.
+        Axes of the first panel.
     axes_ : ndarray of Axes
-        All panels, in the order of `panels_`.
+        Axes of all panels, in the order of `panels_`.
     figure_ : matplotlib Figure
-        The figure.
+        Figure that contains the axes.
     panels_ : list of str
-        Parameter of every panel.
+        Parameter of each panel.
     lines_ : list of Line2D
         The curves.
     points_ : list of Line2D
-        The points they go through; none of densities.
+        Computed points of the curves; none for densities.
     intervals_ : list of LineCollection
-        The lines to the ends of intervals; none of densities.
+        Lines that mark interval limits; none for densities.
 
     See Also
     --------
     skmixed.inference.profile : The figures.
-    skmixed.inference.confidence_intervals : The ends of intervals by ``method="profile"``.
+    skmixed.inference.confidence_intervals : Profile intervals as a table, by ``method="profile"``.
 
     Examples
     --------
@@ -102,37 +104,37 @@ class ProfileDisplay:
         point_kwargs: dict[str, Any] | None = None,
         interval_kwargs: dict[str, Any] | None = None,
     ) -> ProfileDisplay:
-        """Draw the profile likelihood of a fitted model.
+        """Plot the profile likelihood of a fitted model.
 
         Parameters
         ----------
         estimator : estimator
             A fitted mixed model, linear or generalized.
         kind : {"zeta", "density"}, default="zeta"
-            What is drawn.
+            What to draw: zeta, or the density of a parameter whose zeta is standard normal.
         parameters : str, list of str or None, default=None
-            The parameters, named as by `confidence_intervals`; None is all.
+            Names of the parameters, as in `confidence_intervals`; None draws all.
         level : float, default=0.99
-            How far the curves go: to the limits of the intervals of this probability.
+            Extent of the curves: the limits of intervals at this confidence level.
         points : int, default=6
-            Points on either side of the estimate.
+            Number of points on each side of the estimate.
         X, y, sample_weight, groups : array-like, default=None
-            The rows of the fit, as given to `fit`, which a generalized model needs. After `lmer`,
-            `glmer`, `clmm` or `nlmer` the data frame X is enough: y and the weights, such as
-            trials, are read from it.
-        ax : Axes or array of Axes, default=None
-            Where to draw: an axes for every parameter, or one that is divided. None makes a figure.
+            The training data, as passed to ``fit``; the model does not store it. Not needed for
+            linear models. After `lmer`, `glmer`, `clmm` or `nlmer` the data frame X is enough: y
+            and the weights, such as trials, are read from it.
+        ax : matplotlib Axes, array of Axes or None, default=None
+            Axes to draw on: one for each panel, or a single one to divide. None creates a figure.
         line_kwargs : dict, default=None
-            Settings of the curves, for matplotlib's ``plot``.
+            Keyword arguments for matplotlib's ``plot``, for the curves.
         point_kwargs : dict, default=None
-            Settings of the points.
+            Keyword arguments for matplotlib's ``plot``, for the points.
         interval_kwargs : dict, default=None
-            Settings of the lines to the ends of intervals, for its ``vlines``.
+            Keyword arguments for matplotlib's ``vlines``, for the interval limits.
 
         Returns
         -------
         ProfileDisplay
-            The curves and what was drawn.
+            The display, with its data and artists as attributes.
 
         Raises
         ------
@@ -175,25 +177,25 @@ class ProfileDisplay:
         point_kwargs: dict[str, Any] | None = None,
         interval_kwargs: dict[str, Any] | None = None,
     ) -> ProfileDisplay:
-        """Draw the curves.
+        """Plot the curves.
 
         Parameters
         ----------
-        ax : Axes or array of Axes, default=None
-            Where to draw: an axes for every parameter, or one that is divided. None makes a figure.
+        ax : matplotlib Axes, array of Axes or None, default=None
+            Axes to draw on: one for each panel, or a single one to divide. None creates a figure.
         kind : {"zeta", "density"}, default="zeta"
-            What is drawn.
+            What to draw: zeta, or the density of a parameter whose zeta is standard normal.
         line_kwargs : dict, default=None
-            Settings of the curves, for matplotlib's ``plot``.
+            Keyword arguments for matplotlib's ``plot``, for the curves.
         point_kwargs : dict, default=None
-            Settings of the points.
+            Keyword arguments for matplotlib's ``plot``, for the points.
         interval_kwargs : dict, default=None
-            Settings of the lines to the ends of intervals, for its ``vlines``.
+            Keyword arguments for matplotlib's ``vlines``, for the interval limits.
 
         Returns
         -------
         ProfileDisplay
-            This display, with what was drawn.
+            The display, with its data and artists as attributes.
 
         Raises
         ------
@@ -232,7 +234,7 @@ class ProfileDisplay:
     def _mark(
         self, ax: Any, value: np.ndarray, curve: Any, point_kwargs: Any, interval_kwargs: Any
     ) -> None:
-        """Draw the points and the lines to the ends of intervals."""
+        """Draw the points and the lines that mark interval limits."""
         defaults: dict[str, Any] = {**DOTS, "color": BLUE, "markersize": 3.0}
         settings = style("line", defaults, point_kwargs, "point_kwargs")
         self.points_ += ax.plot(value, curve(value), **settings)
@@ -256,9 +258,9 @@ def _curve(value: np.ndarray, zeta: np.ndarray) -> Any:
 
 
 def _with_unit(names: list[str], number: int, response: str) -> str:
-    """Write one of the parameters with its unit below; correlations and dispersions have none.
+    """Write a parameter with its unit below; correlations and dispersions have none.
 
-    Names of columns may look like others: those of random effects have a bar, and a second sigma or
+    Column names may look like parameters: those of random effects have a bar, and a second sigma or
     dispersion is a coefficient.
     """
     name = names[number]

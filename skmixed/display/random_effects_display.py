@@ -33,41 +33,42 @@ _COLUMNS = ["factor", "level", "column", "estimate", "lower", "upper"]
 
 
 class RandomEffectsDisplay:
-    """Caterpillar plot: the random effects of every level, sorted, with intervals.
+    """Caterpillar plot: random effects of all levels, sorted, with intervals.
 
-    A panel for every factor and every column whose effects vary. Levels whose interval does not
-    hold the reference, zero for random effects, are drawn in colour.
+    There is a panel for each grouping factor and each column with random effects. Levels whose
+    interval excludes the reference (zero for random effects) are coloured.
+
+    Read more in the user guide: :doc:`/guide/intervals`.
 
     Parameters
     ----------
     effects : Table or DataFrame
-        A row for every factor, level and column: these three, as the index or as columns,
-        estimate, lower and upper, as `random_effects_table` returns; and reference, if that is not
-        0.
+        A row for each factor, level and column (in the index or as columns) with estimate, lower
+        and upper, as in `random_effects_table`, and reference if that is not 0.
     response : str, default="y"
-        Name of the response, the unit of the axes.
+        Name of the response, for the axis labels.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The first panel.
+        Axes of the first panel.
     axes_ : ndarray of Axes
-        All panels, in the order of `panels_`.
+        Axes of all panels, in the order of `panels_`.
     figure_ : matplotlib Figure
-        The figure.
+        Figure that contains the axes.
     panels_ : list of tuple of str
-        Factor and column of every panel.
+        Factor and column of each panel.
     points_ : list of Line2D
-        The estimates of every panel.
+        Estimates of each panel.
     intervals_ : list of LineCollection
-        Their intervals, from below.
+        Intervals of each panel, from bottom to top.
     references_ : list of Line2D
-        The lines of the references.
+        Reference lines.
 
     See Also
     --------
-    skmixed.inference.random_effects_table : The figures.
-    ShrinkageDisplay : What became of the estimates of each group by itself.
+    skmixed.inference.random_effects_table : The figures as a table, with expected ranks.
+    ShrinkageDisplay : Unpooled beside shrunken estimates.
 
     Examples
     --------
@@ -102,47 +103,48 @@ class RandomEffectsDisplay:
         interval_kwargs: dict[str, Any] | None = None,
         reference_kwargs: dict[str, Any] | None = None,
     ) -> RandomEffectsDisplay:
-        """Draw the random effects of a fitted model.
+        """Plot the random effects of a fitted model.
 
         Parameters
         ----------
         estimator : mixed model, MixedEffectsRegressor or GroupedModels
-            Fitted. Effects of generalized models are on the scale of the link. Of
+            A fitted model. Effects of generalized models are on the scale of the link. For
             `GroupedModels` the coefficients of the finest groups are drawn, about those of all
-            rows; intervals are left out where no standard error is known.
+            rows, with intervals if standard errors are known.
         factor : str, list of str or None, default=None
-            The grouping factors; None is all.
+            Grouping factors to draw; None draws all.
         columns : str, list of str or None, default=None
-            The columns whose effects are drawn; None is all.
+            Columns whose effects are drawn; None draws all.
         level : float, default=0.95
-            Probability of the intervals.
+            Confidence level of the intervals, between 0 and 1.
         sort_by : str or None, default=None
-            Column by whose effects all panels of a factor are sorted; None sorts every panel by its
+            Column by whose effects all panels of a factor are sorted; None sorts each panel by its
             own.
         max_levels : int or None, default=None
-            Draw only so many levels a panel, half of them the lowest and half the highest.
-        ax : Axes or array of Axes, default=None
-            Where to draw: an axes for every panel, or one that is divided. None makes a figure.
+            Number of levels per panel, half of them the lowest and half the highest; None draws
+            all.
+        ax : matplotlib Axes, array of Axes or None, default=None
+            Axes to draw on: one for each panel, or a single one to divide. None creates a figure.
         point_kwargs : dict, default=None
-            Settings of the estimates, for matplotlib's ``plot``.
+            Keyword arguments for matplotlib's ``plot``, for the estimates.
         interval_kwargs : dict, default=None
-            Settings of the intervals, for its ``hlines``.
+            Keyword arguments for matplotlib's ``hlines``, for the intervals.
         reference_kwargs : dict, default=None
-            Settings of the line at the reference, for its ``axvline``.
+            Keyword arguments for matplotlib's ``axvline``, for the reference line.
 
         Returns
         -------
         RandomEffectsDisplay
-            The figures and what was drawn.
+            The display, with its data and artists as attributes.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         TypeError
-            For an estimator without random effects or coefficients of groups.
+            For an estimator without random effects or coefficients by group.
         ValueError
-            For unknown names, a level that is no probability, and a model that is not fitted.
+            For unknown names, a level outside (0, 1), and a model that is not fitted.
         """
         require_matplotlib("RandomEffectsDisplay.from_estimator")
         estimator = snapshot(estimator)
@@ -175,28 +177,29 @@ class RandomEffectsDisplay:
         interval_kwargs: dict[str, Any] | None = None,
         reference_kwargs: dict[str, Any] | None = None,
     ) -> RandomEffectsDisplay:
-        """Draw the effects.
+        """Plot the random effects.
 
         Parameters
         ----------
-        ax : Axes or array of Axes, default=None
-            Where to draw: an axes for every panel, or one that is divided. None makes a figure.
+        ax : matplotlib Axes, array of Axes or None, default=None
+            Axes to draw on: one for each panel, or a single one to divide. None creates a figure.
         sort_by : str or None, default=None
-            Column by whose effects all panels of a factor are sorted; None sorts every panel by its
+            Column by whose effects all panels of a factor are sorted; None sorts each panel by its
             own.
         max_levels : int or None, default=None
-            Draw only so many levels a panel, half of them the lowest and half the highest.
+            Number of levels per panel, half of them the lowest and half the highest; None draws
+            all.
         point_kwargs : dict, default=None
-            Settings of the estimates, for matplotlib's ``plot``.
+            Keyword arguments for matplotlib's ``plot``, for the estimates.
         interval_kwargs : dict, default=None
-            Settings of the intervals, for its ``hlines``.
+            Keyword arguments for matplotlib's ``hlines``, for the intervals.
         reference_kwargs : dict, default=None
-            Settings of the line at the reference, for its ``axvline``.
+            Keyword arguments for matplotlib's ``axvline``, for the reference line.
 
         Returns
         -------
         RandomEffectsDisplay
-            This display, with what was drawn.
+            The display, with its data and artists as attributes.
 
         Raises
         ------
@@ -207,13 +210,13 @@ class RandomEffectsDisplay:
         """
         require_matplotlib("RandomEffectsDisplay.plot")
         if max_levels is not None and max_levels < 2:
-            raise ValueError(f"max_levels={max_levels!r} is less than 2, a level on either side")
+            raise ValueError(f"max_levels={max_levels!r} must be at least 2, one level at each end")
         parts = {
             key: _sorted(part, self.effects, sort_by)
             for key, part in self.effects.groupby(["factor", "column"], sort=False)
         }
         shown = max(min(len(part), max_levels or len(part)) for part in parts.values())
-        # Inches: 0.16 for a row and 1.1 for axis and title; rows that are not named need no room.
+        # Inches: 0.16 for a row and 1.1 for axis and title; unlabelled rows need no room.
         height = 1.1 + 0.16 * shown if shown <= MOST_LABELLED else 5.5
         widest = max(part["column"].nunique() for _, part in self.effects.groupby("factor"))
         beside = widest if widest > 1 else 3  # factors that have one column stand side by side
@@ -241,7 +244,7 @@ class RandomEffectsDisplay:
         intervals: Any,
         reference: Any,
     ) -> None:
-        """Draw one panel, its rows from below."""
+        """Draw one panel, its rows from bottom to top."""
         gap = len(part) < n_levels
         places = np.arange(len(part)) + gap * (np.arange(len(part)) >= len(part) // 2)
         factor = str(part["factor"].iloc[0])
@@ -250,7 +253,7 @@ class RandomEffectsDisplay:
         lower, upper = part["lower"].to_numpy(float), part["upper"].to_numpy(float)
         zero = float(part["reference"].iloc[0])
         apart = (lower > zero) | (upper < zero)
-        defaults = {  # lines and points of many rows are thin, fainter and small, but to be seen
+        defaults = {  # many rows have thin, faint lines and small points, but visible ones
             "color": np.where(apart, BLUE, GREY),
             "linewidth": np.clip(160.0 / len(part), 0.6, 1.6),
             "alpha": np.clip(300.0 / len(part), 0.5, 1.0),
@@ -268,7 +271,7 @@ class RandomEffectsDisplay:
 
 
 def _as_columns(effects: Any) -> Any:
-    """Return a table whose index names the effects with these names as columns."""
+    """Return a table with factor, level and column as columns instead of the index."""
     frame = effects.to_frame() if isinstance(effects, Table) else effects
     if isinstance(frame, pd.DataFrame) and list(frame.index.names) == _COLUMNS[:3]:
         return frame.reset_index()
@@ -276,20 +279,20 @@ def _as_columns(effects: Any) -> Any:
 
 
 def _sorted(part: pd.DataFrame, effects: pd.DataFrame, sort_by: str | None) -> pd.DataFrame:
-    """Return the effects of a panel from the lowest to the highest, of its own or of `sort_by`."""
+    """Return the effects of a panel in ascending order, of its own column or of `sort_by`."""
     if sort_by is None:
         return part.sort_values("estimate", kind="stable")
     factor = part["factor"].iloc[0]
     keys = effects[(effects["factor"] == factor) & (effects["column"] == sort_by)]
     if keys.empty:
         known = list(effects.loc[effects["factor"] == factor, "column"].unique())
-        raise ValueError(f"sort_by={sort_by!r} is no column of {factor!r}, which has {known}")
+        raise ValueError(f"sort_by={sort_by!r} is not a column of {factor!r}, which has {known}")
     order = keys.sort_values("estimate", kind="stable")["level"]
     return part.set_index("level", drop=False).loc[list(order)]
 
 
 def _extremes(part: pd.DataFrame, max_levels: int | None) -> pd.DataFrame:
-    """Return the lowest and the highest rows, `max_levels` in all; of an odd number more high."""
+    """Return the lowest and the highest rows, `max_levels` in all; if odd, one more high."""
     if max_levels is None or len(part) <= max_levels:
         return part
     lowest = max_levels // 2

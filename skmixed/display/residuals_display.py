@@ -1,4 +1,4 @@
-"""Residuals against fitted values and groups, and quantiles of residuals and random effects."""
+"""Residual plots: against fitted values, by group, and Q-Q plots."""
 
 from __future__ import annotations
 
@@ -37,50 +37,54 @@ _MOST_POINTS = 1_000  # points of a panel: more hide each other
 
 
 class ResidualsDisplay:
-    """What a model leaves: whether it depends on the prediction or group, and how it is spread.
+    """Residual plots of a fitted model.
 
-    Up to four panels: residuals against fitted values; residuals by group, sorted by their median;
-    quantiles of the residuals, and of the random effects, against those of the normal distribution.
-    Residuals of generalized models are normal scores of quantile residuals, which are standard
-    normal, whatever the family, if the model is true.
+    There are up to four panels: residuals against fitted values; residuals by group, sorted by
+    median; and normal Q-Q plots of the residuals and of the random effects. For generalized models
+    the residuals are normal scores of quantile residuals, standard normal for any family if the
+    model is correct.
+
+    Read more in the user guide: :doc:`/guide/generalized` and :doc:`/guide/shrinkage`.
 
     Parameters
     ----------
     residuals : DataFrame
-        A row for every row of the data: fitted, residual (both in units of y) and, if there are
+        A row for each row of the data: fitted, residual (both in units of y) and, if there are
         groups, group.
     effects : DataFrame or None, default=None
-        Random effects: factor, column, and standardised, the effect by its standard deviation in
-        the model.
+        Random effects: factor, column, and standardised, the effect divided by its standard
+        deviation in the model.
     factor : str, default="group"
-        What the groups are called.
+        Name of the grouping factor.
     response : str, default="y"
-        Name of the response, the unit of the axes.
+        Name of the response, for the axis labels.
     standardised : bool, default=False
-        Whether residuals are standard normal if the model is true, not in units of y.
+        Whether residuals are standard normal if the model is correct, rather than in units of y.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The first panel.
+        Axes of the first panel.
     axes_ : ndarray of Axes
-        All panels, in the order of `panels_`.
+        Axes of all panels, in the order of `panels_`.
     figure_ : matplotlib Figure
-        The figure.
+        Figure that contains the axes.
     panels_ : list of str
-        What the panels show.
+        Contents of the panels.
     scatter_ : Line2D or None
-        The residuals against the fitted values.
+        Residuals against fitted values.
     groups_ : dict or PolyCollection or None
-        Boxes as matplotlib's ``bxp`` returns them, or the band of many groups.
+        Boxes, as returned by matplotlib's ``bxp``, or the band for many groups.
     residual_quantiles_ : Line2D or None
-        The ordered residuals.
+        Q-Q plot of the residuals.
     effect_quantiles_ : list of Line2D or None
-        The ordered effects, a random column each.
+        Q-Q plots of the random effects, one for each column.
 
     See Also
     --------
-    skmixed.inference.influence : Residuals with leverage and Cook's distance.
+    skmixed.inference.residuals : The residuals themselves, of all kinds.
+    skmixed.inference.residual_tests : Tests of dispersion, zeros and uniformity.
+    skmixed.inference.influence : Leverage and Cook's distance.
     sklearn.metrics.PredictionErrorDisplay : Residuals of any regressor.
 
     Examples
@@ -127,64 +131,69 @@ class ResidualsDisplay:
         line_kwargs: dict[str, Any] | None = None,
         group_kwargs: dict[str, Any] | None = None,
     ) -> ResidualsDisplay:
-        """Draw the residuals of a fitted model.
+        """Plot the residuals of a fitted model.
 
         Parameters
         ----------
         estimator : estimator
-            Fitted: MixedLinearRegressor, MixedClassifier, MixedGeneralizedRegressor,
+            A fitted MixedLinearRegressor, MixedClassifier, MixedGeneralizedRegressor or
             MixedEffectsRegressor, or GroupedModels of a regressor.
         X : array-like or data frame of shape (n, n_features)
-            Rows, those of the fit or others.
+            The training data or new data.
         y : array-like of shape (n,), default=None
-            Their response. Of a model by a whole formula, as of `lmer`, None reads it off X, and
-            weights, too.
+            Their response. None reads it, and the weights, from X, for a model fitted by a whole
+            formula, such as that of `lmer`.
         sample_weight : array-like of shape (n,), default=None
-            Their weights, where they are precisions: residuals are multiplied by their square
-            roots, so that their variance is that of a row of weight one; or where they are numbers
-            of trials. Others are ignored.
+            Precision weights, by whose square roots residuals are multiplied, so that their
+            variance is that of a row with weight one; or numbers of trials. Other weights are
+            ignored.
         groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Their labels, if they were given as `groups` to `fit`.
+            Group labels of the rows, if they were passed to ``fit`` as `groups`.
         kind : str, list of str or None, default=None
-            The panels, of "fitted", "groups", "residuals_qq" and "effects_qq"; None is all that
-            there are figures for.
+            Panels to draw, of "fitted", "groups", "residuals_qq" and "effects_qq"; None draws all
+            available ones.
         factor : str or None, default=None
-            The factor of the panel "groups"; None is the one with most levels.
+            Grouping factor of the panel "groups"; None takes the one with the most levels.
         subsample : int or None, default=1000
-            Draw a sample of so many residuals against the fitted values, and so many quantiles, if
-            there are more; None draws all.
-        random_state : None, int or Generator, default=None
-            Seed of the sample, and of the random part of quantile residuals.
-        ax : Axes or array of Axes, default=None
-            Where to draw: an axes for every panel, or one that is divided. None makes a figure.
+            Maximum number of points in a scatter or Q-Q plot, of a random sample or a selection of
+            quantiles; None draws all.
+        random_state : int, RandomState instance, Generator or None, default=None
+            Seed for the sample, and for the randomisation of discrete quantile residuals; pass an
+            int for reproducible results.
+        ax : matplotlib Axes, array of Axes or None, default=None
+            Axes to draw on: one for each panel, or a single one to divide. None creates a figure.
         scatter_kwargs : dict, default=None
-            Settings of the points, for matplotlib's ``plot``.
+            Keyword arguments for matplotlib's ``plot``, for the points.
         line_kwargs : dict, default=None
-            Settings of the lines of reference.
+            Keyword arguments for matplotlib's ``plot``, for the reference lines.
         group_kwargs : dict, default=None
-            Settings of boxes and bands, for its ``bxp`` or ``fill_between``.
+            Keyword arguments for matplotlib's ``bxp`` or ``fill_between``, for the boxes or the
+            band of the groups.
 
         Returns
         -------
         ResidualsDisplay
-            The residuals and what was drawn.
+            The display, with its data and artists as attributes.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         TypeError
-            For another classifier or estimator.
+            For other classifiers and estimators.
         ValueError
-            For unknown names, rows that do not fit together, and a model that is not fitted.
+            For unknown names, arguments with different numbers of rows, and a model that is not
+            fitted.
 
         Notes
         -----
-        Residuals are y less the predictions with all random effects. Those of the rows of a fit are
-        smaller than the noise, those of a flexible regressor much smaller; other rows tell more.
-        Those of a generalized model are of `skmixed.inference.residuals` with random="fitted", and
-        steeper than the line where the data are over-dispersed.
-        Effects are those of the fit, and, being shrunk, vary less than one standard deviation.
+        Residuals are y minus predictions with all random effects. On training data they vary less
+        than the noise, and much less for a flexible regressor; new data tell more. For a
+        generalized model they are those of `skmixed.inference.residuals` with random="fitted";
+        under over-dispersion their Q-Q plot is steeper than the line.
+
+        Random effects are those of the fit; being shrunk, they vary by less than one standard
+        deviation.
         """
         require_matplotlib("ResidualsDisplay.from_estimator")
         estimator = snapshot(estimator)
@@ -218,38 +227,39 @@ class ResidualsDisplay:
         line_kwargs: dict[str, Any] | None = None,
         group_kwargs: dict[str, Any] | None = None,
     ) -> ResidualsDisplay:
-        """Draw the residuals.
+        """Plot the residuals.
 
         Parameters
         ----------
-        ax : Axes or array of Axes, default=None
-            Where to draw: an axes for every panel, or one that is divided. None makes a figure.
+        ax : matplotlib Axes, array of Axes or None, default=None
+            Axes to draw on: one for each panel, or a single one to divide. None creates a figure.
         kind : str, list of str or None, default=None
-            The panels, of "fitted", "groups", "residuals_qq" and "effects_qq"; None is all that
-            there are figures for.
+            Panels to draw, of "fitted", "groups", "residuals_qq" and "effects_qq"; None draws all
+            available ones.
         subsample : int or None, default=1000
-            Draw a sample of so many residuals against the fitted values, and so many quantiles, if
-            there are more; None draws all.
-        random_state : None, int or Generator, default=None
-            Seed of the sample.
+            Maximum number of points in a scatter or Q-Q plot, of a random sample or a selection of
+            quantiles; None draws all.
+        random_state : int, RandomState instance, Generator or None, default=None
+            Seed for the sample; pass an int for reproducible results.
         scatter_kwargs : dict, default=None
-            Settings of the points, for matplotlib's ``plot``.
+            Keyword arguments for matplotlib's ``plot``, for the points.
         line_kwargs : dict, default=None
-            Settings of the lines of reference.
+            Keyword arguments for matplotlib's ``plot``, for the reference lines.
         group_kwargs : dict, default=None
-            Settings of boxes and bands, for its ``bxp`` or ``fill_between``.
+            Keyword arguments for matplotlib's ``bxp`` or ``fill_between``, for the boxes or the
+            band of the groups.
 
         Returns
         -------
         ResidualsDisplay
-            This display, with what was drawn.
+            The display, with its data and artists as attributes.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         ValueError
-            For a panel that there are no figures for, and a wrong number of axes.
+            For a panel without data, and a wrong number of axes.
         """
         require_matplotlib("ResidualsDisplay.plot")
         if subsample is not None and subsample < 1:
@@ -274,11 +284,11 @@ class ResidualsDisplay:
 
     @property
     def _label(self) -> str:
-        """What the axis of the residuals shows."""
+        """Label of the residual axis."""
         return "quantile residual" if self.standardised else f"residual [{self.response}]"
 
     def _possible(self) -> list[str]:
-        """Return the panels that there are figures for."""
+        """Return the panels for which there are data."""
         there = {"groups": "group" in self.residuals, "effects_qq": self.effects is not None}
         return [name for name in _PANELS if there.get(name, True)]
 
@@ -295,13 +305,13 @@ class ResidualsDisplay:
             ax.set_title(f"{len(data):,} of {len(self.residuals):,} rows", fontsize="medium")
 
     def _groups(self, ax: Any, given: Any) -> None:
-        """Draw boxes of the groups, or a band of their middle halves if they are many."""
+        """Draw boxes of the groups, or a band between quartiles if there are many."""
         quartiles = _quartiles(self.residuals)
         if len(quartiles) <= MOST_LABELLED:
             self.groups_ = _boxes(ax, quartiles, self.factor, given)
         else:
             places = np.arange(len(quartiles))
-            look = {"color": BLUE, "alpha": 0.35, "linewidth": 0.0, "label": "middle half"}
+            look = {"color": BLUE, "alpha": 0.35, "linewidth": 0.0, "label": "interquartile range"}
             settings = style("collection", look, given, "group_kwargs")
             self.groups_ = ax.fill_between(places, quartiles["q1"], quartiles["q3"], **settings)
             ax.plot(places, quartiles["med"], color="black", linewidth=1.2, label="median")
@@ -310,7 +320,7 @@ class ResidualsDisplay:
         ax.set_ylabel(self._label)
 
     def _residuals(self, ax: Any, subsample: int | None, given: Any, lines: Any) -> None:
-        """Draw the ordered residuals, and the line of the model or through their quartiles."""
+        """Draw the Q-Q plot of the residuals, with the line of the model or through quartiles."""
         values = np.sort(self.residuals["residual"].to_numpy(float))
         quarters = np.percentile(values, [25.0, 75.0])
         expected, values = _quantiles(values, subsample)
@@ -326,7 +336,7 @@ class ResidualsDisplay:
         ax.set(xlabel="normal quantile", ylabel=self._label)
 
     def _effects(self, ax: Any, subsample: int | None, given: Any, lines: Any) -> None:
-        """Draw the ordered effects of every random column, and the line of slope one."""
+        """Draw the Q-Q plots of the random effects, with the line of slope one."""
         assert self.effects is not None
         self.effect_quantiles_ = []
         parts = list(self.effects.groupby(["factor", "column"], sort=False))
@@ -344,13 +354,13 @@ class ResidualsDisplay:
 
 
 def _look_of_points(few: bool) -> dict[str, Any]:
-    """Return the settings of points, which are small and faint unless they are few."""
+    """Return the style of points, small and faint unless they are few."""
     look = {**DOTS, "color": BLUE, "markeredgewidth": 0.0}
     return look | {"markersize": 4.0 if few else 3.0, "alpha": 0.8 if few else 0.5}
 
 
 def _quartiles(residuals: pd.DataFrame) -> pd.DataFrame:
-    """Return extremes and quartiles of every group, (n_groups, 5), in the order of the medians."""
+    """Return extremes and quartiles of each group, (n_groups, 5), sorted by median."""
     grouped = residuals.groupby("group", sort=False)["residual"]
     found = grouped.quantile(np.array([0.0, 0.25, 0.5, 0.75, 1.0])).unstack()
     found.columns = ["whislo", "q1", "med", "q3", "whishi"]
@@ -358,7 +368,7 @@ def _quartiles(residuals: pd.DataFrame) -> pd.DataFrame:
 
 
 def _boxes(ax: Any, quartiles: pd.DataFrame, factor: str, given: Any) -> Any:
-    """Draw a box a group, with whiskers to the extremes."""
+    """Draw a box for each group, with whiskers to the extremes."""
     entries = [dict(row, label=label, fliers=[]) for label, row in quartiles.iterrows()]
     defaults = {"boxprops": {"color": BLUE}, "medianprops": {"color": "black"}}
     defaults |= {"whiskerprops": {"color": GREY}, "capprops": {"color": GREY}}
@@ -374,8 +384,8 @@ def _quantiles(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return normal quantiles and ordered values, both (n,), or at most `most` of them.
 
-    Values are sorted. The i-th of n, from 1, lies at the quantile of probability (i - 1/2) / n; the
-    first and the last are always among them.
+    Values are sorted. The i-th of n, from 1, is at the quantile of probability (i - 1/2) / n; the
+    first and the last are always included.
     """
     n = len(values)
     expected = stats.norm.ppf((np.arange(n) + 0.5) / n)

@@ -1,4 +1,4 @@
-"""From the estimate of each group by itself to the one that predicts."""
+"""Shrinkage plots: from the unpooled estimate of each group to the one that predicts."""
 
 from __future__ import annotations
 
@@ -29,51 +29,53 @@ from skmixed.display._fitted_models import predictor_of
 from skmixed.display._group_estimates import group_estimates
 from skmixed.inference.fitted import snapshot
 
-_MOST_NAMED = 100  # arrows that are drawn in full and named: more hide each other
-_TAIL = 0.01  # of many arrows, on either side, whose wild starts may lie outside the picture
-_WILD = 1.5  # range of the starts by that without tails, above which it would dwarf the others
-_MARGIN = 0.05  # of the range about many arrows, as matplotlib has it
+_MOST_NAMED = 100  # arrows that are drawn in full and labelled: more hide each other
+_TAIL = 0.01  # of many arrows, at each end, whose extreme starts may be outside the plot
+_WILD = 1.5  # ratio of the range of starts to that without tails, above which tails are cut
+_MARGIN = 0.05  # of the range about many arrows, as in matplotlib
 
 
 class ShrinkageDisplay:
-    """Shrinkage: an arrow a group, from its estimate by itself to the one that predicts.
+    """Shrinkage plot: an arrow for each group, from its unpooled to its shrunken estimate.
 
-    With two coefficients the arrows lie in their plane and point towards what all groups have in
-    common. With one, estimates of the groups by themselves are on the horizontal axis and those
-    that predict on the vertical one: arrows start on the diagonal, where nothing is shrunk.
+    With two coefficients the arrows are in their plane and point towards the common estimate. With
+    one, unpooled estimates are on the horizontal axis and shrunken ones on the vertical axis:
+    arrows start on the diagonal, where there is no shrinkage.
+
+    Read more in the user guide: :doc:`/guide/shrinkage`.
 
     Parameters
     ----------
     own : DataFrame of shape (n_groups, n_coefficients)
-        Estimates of each group by itself; NaN where its rows do not determine them.
+        Unpooled estimates of each group; NaN if its rows do not determine them.
     shrunk : DataFrame of shape (n_groups, n_coefficients)
-        Estimates that predict, for the same groups and coefficients.
+        Partially pooled estimates, for the same groups and coefficients.
     common : Series of length n_coefficients
-        What all groups have in common, by coefficient.
+        Estimates common to all groups.
     factor : str, default="group"
-        What the groups are called.
+        Name of the grouping factor.
     response : str, default="y"
-        Name of the response, the unit of the axes.
+        Name of the response, for the axis labels.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The picture.
+        Axes of the plot.
     axes_ : ndarray of Axes
-        The same, as the only entry.
+        Array with these axes as its only entry.
     figure_ : matplotlib Figure
-        The figure.
+        Figure that contains the axes.
     arrows_ : Quiver
         The arrows, in the order of the groups that have both estimates.
     own_points_, shrunk_points_ : Line2D
-        Where arrows start and end.
+        Start and end points of the arrows.
     common_ : Line2D
-        What all groups have in common: a point, or with one coefficient a line.
+        The common estimate: a point, or with one coefficient a line.
 
     See Also
     --------
-    RandomEffectsDisplay : The same with intervals, without the estimates of groups by themselves.
-    skmixed.GroupedModels : Gives the estimates of groups by themselves.
+    RandomEffectsDisplay : Caterpillar plot of the shrunken effects with intervals.
+    skmixed.GroupedModels : A model per group, with both estimates.
 
     Examples
     --------
@@ -99,7 +101,7 @@ class ShrinkageDisplay:
         self.shrunk = need_columns(shrunk, [], "shrunk")
         self.own = need_columns(own, list(self.shrunk.columns), "own")[list(self.shrunk.columns)]
         if not self.own.index.equals(self.shrunk.index):
-            raise ValueError("own and shrunk are about different groups: their indexes differ")
+            raise ValueError("own and shrunk have different groups: their indexes differ")
         missing = [name for name in self.shrunk.columns if name not in common.index]
         if missing:
             raise ValueError(f"common lacks the coefficients {missing}")
@@ -122,43 +124,42 @@ class ShrinkageDisplay:
         shrunk_kwargs: dict[str, Any] | None = None,
         common_kwargs: dict[str, Any] | None = None,
     ) -> ShrinkageDisplay:
-        """Draw the shrinkage of a fitted model.
+        """Plot the shrinkage of a fitted model.
 
         Parameters
         ----------
         estimator : mixed model or GroupedModels
-            Fitted. `GroupedModels` has the estimates of each group by itself; of the coefficients
-            of a mixed model they are fitted here, at all its other estimates. Those of a
-            generalized model are on the scale of the link, by maximum likelihood; a group whose
-            responses are all at one end has none.
+            A fitted model. `GroupedModels` store the unpooled estimates. For a mixed model they are
+            fitted here, given its other estimates; for a generalized one by maximum likelihood, on
+            the scale of the link, except for groups whose responses are all at one extreme.
         X : array-like or data frame of shape (n, n_features), default=None
-            The rows the mixed model was fitted to, which it does not keep.
+            For a mixed model, the training data, which it does not store.
         y : array-like of shape (n,), default=None
-            Their response. Of a model by a whole formula, as of `lmer`, None reads it off X, and
-            weights, too.
+            Their response. None reads it, and the weights, from X, for a model fitted by a whole
+            formula, such as that of `lmer`.
         sample_weight : array-like of shape (n,), default=None
-            Their weights.
+            Weights of the rows, as passed to ``fit``.
         groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Their labels, if they were given as `groups` to `fit`.
+            Group labels of the rows, if they were passed to ``fit`` as `groups`.
         factor : str or None, default=None
-            The grouping factor; None is the only one, or the one with most levels.
+            Grouping factor; None takes the one with the most levels.
         columns : str, list of one or two str, or None, default=None
-            The coefficients; None is the first two of those that vary.
-        ax : Axes, default=None
-            Where to draw; None makes a figure.
+            One or two coefficients; None takes the first two that vary.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw on; None creates a figure.
         arrow_kwargs : dict, default=None
-            Settings of the arrows, for matplotlib's ``quiver``.
+            Keyword arguments for matplotlib's ``quiver``, for the arrows.
         own_kwargs : dict, default=None
-            Settings of the points where arrows start, for its ``plot``.
+            Keyword arguments for matplotlib's ``plot``, for the unpooled estimates.
         shrunk_kwargs : dict, default=None
-            Settings of the points where arrows end.
+            Keyword arguments for matplotlib's ``plot``, for the shrunken estimates.
         common_kwargs : dict, default=None
-            Settings of what all groups have in common.
+            Keyword arguments for matplotlib's ``plot``, for the common estimate.
 
         Returns
         -------
         ShrinkageDisplay
-            The estimates and what was drawn.
+            The display, with its data and artists as attributes.
 
         Raises
         ------
@@ -167,14 +168,15 @@ class ShrinkageDisplay:
         TypeError
             For an estimator without coefficients that vary between groups.
         ValueError
-            If the rows of a mixed model are not given or not those of the fit, for unknown names,
+            If the training data of a mixed model are missing or are other rows, for unknown names,
             and for a model that is not fitted.
 
         Notes
         -----
-        By itself a group of a mixed model is fitted by least squares of the columns that vary, to y
-        less all other parts of the model: its other coefficients and the effects of other factors.
-        Where all coefficients vary over one factor, that is the regression of y in each group.
+        In a mixed model the unpooled estimates of a group are a least-squares fit of the columns
+        with random effects to y minus all other parts of the model: its other coefficients and the
+        effects of other factors. If all coefficients vary over one factor, this is the regression
+        of y within each group.
         """
         require_matplotlib("ShrinkageDisplay.from_estimator")
         estimator = snapshot(estimator)
@@ -204,25 +206,25 @@ class ShrinkageDisplay:
         shrunk_kwargs: dict[str, Any] | None = None,
         common_kwargs: dict[str, Any] | None = None,
     ) -> ShrinkageDisplay:
-        """Draw the arrows.
+        """Plot the arrows.
 
         Parameters
         ----------
-        ax : Axes, default=None
-            Where to draw; None makes a figure.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw on; None creates a figure.
         arrow_kwargs : dict, default=None
-            Settings of the arrows, for matplotlib's ``quiver``.
+            Keyword arguments for matplotlib's ``quiver``, for the arrows.
         own_kwargs : dict, default=None
-            Settings of the points where arrows start, for its ``plot``.
+            Keyword arguments for matplotlib's ``plot``, for the unpooled estimates.
         shrunk_kwargs : dict, default=None
-            Settings of the points where arrows end.
+            Keyword arguments for matplotlib's ``plot``, for the shrunken estimates.
         common_kwargs : dict, default=None
-            Settings of what all groups have in common.
+            Keyword arguments for matplotlib's ``plot``, for the common estimate.
 
         Returns
         -------
         ShrinkageDisplay
-            This display, with what was drawn.
+            The display, with its data and artists as attributes.
 
         Raises
         ------
@@ -234,7 +236,7 @@ class ShrinkageDisplay:
         require_matplotlib("ShrinkageDisplay.plot")
         names = list(self.shrunk.columns)
         if len(names) > 2:
-            raise ValueError(f"arrows are drawn for one or two coefficients, not for {names}")
+            raise ValueError(f"arrows need one or two coefficients, not {names}")
         self.figure_, self.axes_ = panels(ax, 1, 1, (6.4, 4.8))
         self.ax_ = self.axes_[0]
         start, end = self._ends()
@@ -254,7 +256,7 @@ class ShrinkageDisplay:
         defaults = {**DOTS, "zorder": 3, "markersize": 5.0 if few else 1.5}
         first = {
             "color": VERMILION,
-            "label": f"each {self.factor} by itself",
+            "label": "unpooled",
             "markerfacecolor": "none",
         }
         settings = style("line", defaults | first, own_kwargs, "own_kwargs")
@@ -273,7 +275,7 @@ class ShrinkageDisplay:
         return np.isfinite(estimates).all(axis=1)
 
     def _ends(self) -> tuple[FloatArray, FloatArray]:
-        """Return where arrows start and end in the picture, both (n_arrows, 2)."""
+        """Return start and end points of the arrows in the plot, both (n_arrows, 2)."""
         known = self._has_arrow()
         own, shrunk = self.own.to_numpy(float)[known], self.shrunk.to_numpy(float)[known]
         if own.shape[1] == 1:
@@ -281,26 +283,26 @@ class ShrinkageDisplay:
         return own, shrunk
 
     def _draw_common(self, common_kwargs: dict[str, Any] | None) -> None:
-        """Draw what all groups have in common: a point, or a line and the diagonal."""
+        """Draw the common estimate: a point, or a line and the diagonal."""
         values = self.common[list(self.shrunk.columns)].to_numpy(float)
         if len(values) == 1:
-            defaults = {**DASHED, "label": "in common"}
+            defaults = {**DASHED, "label": "common"}
             settings = style("line", defaults, common_kwargs, "common_kwargs")
             self.common_ = self.ax_.axhline(values[0], **settings)
             self.ax_.axline((values[0], values[0]), slope=1.0, color=GREY, linewidth=0.8)
             return
         defaults = {"color": BLACK, "marker": "+", "markersize": 8.0, "markeredgewidth": 2.0}
-        defaults |= {"linestyle": "none", "zorder": 4, "label": "in common"}
+        defaults |= {"linestyle": "none", "zorder": 4, "label": "common"}
         settings = style("line", defaults, common_kwargs, "common_kwargs")
         (self.common_,) = self.ax_.plot(*values[:, None], **settings)
 
     def _limit(self, start: FloatArray, end: FloatArray) -> None:
-        """Leave the wildest starts of many arrows outside, and name the groups of a few."""
+        """Leave the most extreme starts of many arrows outside, and label the groups of a few."""
         if len(start) > _MOST_NAMED:
             low, high = np.quantile(start, [_TAIL, 1.0 - _TAIL], axis=0)
             low, high = np.minimum(low, end.min(axis=0)), np.maximum(high, end.max(axis=0))
             wild = np.ptp(start, axis=0) > _WILD * (high - low)
-            if self.shrunk.shape[1] == 1:  # the diagonal is to be seen as a whole
+            if self.shrunk.shape[1] == 1:  # show the whole diagonal
                 wild = np.repeat(wild[:1], 2)
             low = np.where(wild, low, np.minimum(start, end).min(axis=0))
             high = np.where(wild, high, np.maximum(start, end).max(axis=0))
@@ -311,7 +313,7 @@ class ShrinkageDisplay:
             )
         else:
             self.ax_.margins(0.1)
-            self.ax_.set_title(" ", fontsize="medium")  # takes its room before labels are placed
+            self.ax_.set_title(" ", fontsize="medium")  # reserves its room before labels are placed
             names = list(self.own.index[self._has_arrow()])
             label_points(self.ax_, start, names, np.vstack([start, end]))
 
@@ -322,10 +324,10 @@ class ShrinkageDisplay:
         return int(((x < left) | (x > right) | (y < bottom) | (y > top)).sum())
 
     def _name_axes(self, ax: Any) -> None:
-        """Name the axes and draw the legend."""
+        """Label the axes and draw the legend."""
         names = [f"{name} {unit_of(str(name), self.response)}" for name in self.shrunk.columns]
         if len(names) == 1:
-            names = [f"{names[0]}, by itself", f"{names[0]}, shrunk"]
+            names = [f"{names[0]}, unpooled", f"{names[0]}, shrunken"]
         self.ax_.set(xlabel=names[0], ylabel=names[1])
         handles = [self.own_points_, self.shrunk_points_, self.common_]
         few = len(self.own_points_.get_xdata()) <= _MOST_NAMED
@@ -334,10 +336,10 @@ class ShrinkageDisplay:
         add_legend(self.ax_, ax, outside, handles=handles, **look)
 
     def _note(self, start: FloatArray) -> None:
-        """Say how many groups there are, and what is not seen of them."""
+        """Give the number of groups, and of those not visible, in the title."""
         notes = [f"{len(start):,} levels of {self.factor}"]
         if outside := self._outside(start):
             notes.append(f"{outside:,} start outside")
         if left := len(self.shrunk) - len(start):
-            notes.append(f"{left:,} more have no estimate of their own")
+            notes.append(f"{left:,} more have no unpooled estimate")
         self.ax_.set_title(", ".join(notes), fontsize="medium")

@@ -1,4 +1,4 @@
-"""Smooth curves with pointwise bands, a panel each."""
+"""Plots of smooth terms with pointwise bands, a panel each."""
 
 from __future__ import annotations
 
@@ -28,41 +28,42 @@ _RUG_HEIGHT = 0.03  # of the panel: seen, and out of the way of the curve
 
 
 class SmoothDisplay:
-    """The curves ``s(x)`` of a model, each less its mean over its range.
+    """The smooth terms ``s(x)`` of a model, centred over their range, with pointwise bands.
 
-    A band holds the curve at any one point with the probability `level`, the smoothness taken as
-    known. What is multiplied by a number, ``s(x, by=z)``, is shown as its coefficient.
+    The bands take the smoothness as known. A smooth that multiplies a number, ``s(x, by=z)``, is
+    shown as the coefficient of that number.
+
+    Read more in the user guide: :doc:`/guide/curves`.
 
     Parameters
     ----------
     curves : DataFrame
-        Points of the curves: curve, argument (what it is a curve of), x, estimate, lower and upper.
+        Points of the smooths: curve, argument (the variable), x, estimate, lower and upper.
     response : str, default="y"
-        Name of the response, the unit of the curves; of a generalized model on the scale of its
-        link.
+        Name of the response, for the axis labels; the linear predictor in generalized models.
     rows : dict of str to ndarray of shape (n,), default=None
-        Values of the arguments in the rows of the data, marked at the bottom of the panels.
+        Values of the variables in the data, marked as a rug at the bottom of the panels.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The first panel.
+        Axes of the first panel.
     axes_ : ndarray of Axes
-        All panels, in the order of `panels_`.
+        Axes of all panels, in the order of `panels_`.
     figure_ : matplotlib Figure
-        The figure.
+        Figure that contains the axes.
     panels_ : list of str
-        Curve of every panel.
+        Smooth of each panel.
     lines_ : list of Line2D
         The curves.
     bands_ : list of FillBetweenPolyCollection
-        The bands.
+        The pointwise bands.
     rugs_ : list of Line2D
-        The marks of rows, none without X.
+        The rugs; empty without X.
 
     See Also
     --------
-    skmixed.inference.smooth_table : Degrees of freedom and tests of the curves.
+    skmixed.inference.smooth_table : Effective degrees of freedom and tests of the smooths.
 
     Examples
     --------
@@ -101,40 +102,40 @@ class SmoothDisplay:
         band_kwargs: dict[str, Any] | None = None,
         rug_kwargs: dict[str, Any] | None = None,
     ) -> SmoothDisplay:
-        """Draw the curves of a fitted model.
+        """Plot the smooth terms of a fitted model.
 
         Parameters
         ----------
         estimator : estimator
-            A fitted mixed model, linear or generalized, with curves.
+            A fitted mixed model, linear or generalized, with smooth terms.
         X : data frame of shape (n, n_features), default=None
-            Rows to mark at the bottom of the panels; the model keeps none.
+            Rows to mark at the bottom of the panels, such as the training data.
         curves : str, list of str or None, default=None
-            The curves, named as by `smooth_table`; None is all.
+            Names of the smooths, as in `smooth_table`; None draws all.
         level : float, default=0.95
-            Probability of the bands.
-        ax : Axes or array of Axes, default=None
-            Where to draw: an axes for every curve, or one that is divided. None makes a figure.
+            Pointwise confidence level of the bands, between 0 and 1.
+        ax : matplotlib Axes, array of Axes or None, default=None
+            Axes to draw on: one for each panel, or a single one to divide. None creates a figure.
         line_kwargs : dict, default=None
-            Settings of the curves, for matplotlib's ``plot``.
+            Keyword arguments for matplotlib's ``plot``, for the curves.
         band_kwargs : dict, default=None
-            Settings of the bands, for its ``fill_between``.
+            Keyword arguments for matplotlib's ``fill_between``, for the bands.
         rug_kwargs : dict, default=None
-            Settings of the marks of rows, for its ``plot``.
+            Keyword arguments for matplotlib's ``plot``, for the marks of the rows.
 
         Returns
         -------
         SmoothDisplay
-            The curves and what was drawn.
+            The display, with its data and artists as attributes.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         TypeError
-            For an estimator that is no mixed model.
+            If the estimator is not a mixed model.
         ValueError
-            For a model without curves, an unknown curve, and a level that is no probability.
+            For a model without smooth terms, an unknown smooth, and a level outside (0, 1).
         """
         require_matplotlib("SmoothDisplay.from_estimator")
         check_probability(level)
@@ -159,23 +160,23 @@ class SmoothDisplay:
         band_kwargs: dict[str, Any] | None = None,
         rug_kwargs: dict[str, Any] | None = None,
     ) -> SmoothDisplay:
-        """Draw the curves.
+        """Plot the smooth terms.
 
         Parameters
         ----------
-        ax : Axes or array of Axes, default=None
-            Where to draw: an axes for every curve, or one that is divided. None makes a figure.
+        ax : matplotlib Axes, array of Axes or None, default=None
+            Axes to draw on: one for each panel, or a single one to divide. None creates a figure.
         line_kwargs : dict, default=None
-            Settings of the curves, for matplotlib's ``plot``.
+            Keyword arguments for matplotlib's ``plot``, for the curves.
         band_kwargs : dict, default=None
-            Settings of the bands, for its ``fill_between``.
+            Keyword arguments for matplotlib's ``fill_between``, for the bands.
         rug_kwargs : dict, default=None
-            Settings of the marks of rows, for its ``plot``.
+            Keyword arguments for matplotlib's ``plot``, for the marks of the rows.
 
         Returns
         -------
         SmoothDisplay
-            This display, with what was drawn.
+            The display, with its data and artists as attributes.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""How residuals of a series depend on each other: by lag, and by distance."""
+"""Dependence of the residuals within a series: by lag, and by distance."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from skmixed.inference.table import Table
 
 _STEP_ROUNDING = 1e-6  # of a lag: nearer to a whole number of steps, it is one
 _LAGS_A_DECADE = 10  # of the longest series: nlme's number of lags, 10 log10(rows)
-_MOST_COMPARED = 20_000_000  # rows two by two: more take gigabytes
+_MOST_COMPARED = 20_000_000  # pairs of rows: more take gigabytes
 
 
 def autocorrelation(
@@ -34,61 +34,67 @@ def autocorrelation(
     max_lag: int | None = None,
     level: float = 0.95,
 ) -> Table:
-    """Tabulate the autocorrelation of residuals within series.
+    """Estimate the autocorrelation of residuals within series, by lag.
+
+    Use it to see whether a longitudinal model needs a residual structure, or whether the one it has
+    is enough. It takes equally spaced times; for irregular times use `variogram`.
+
+    Read more in the user guide: :doc:`/guide/serial_correlation`.
 
     Parameters
     ----------
     model : estimator
-        A fitted mixed model, or a linear one with a residual structure.
+        A fitted mixed model, or a linear model with a residual structure.
     X, y, sample_weight, groups : array-like
-        The rows of the fit, as given to `fit`, or others. After `lmer`, `glmer`, `clmm` or `nlmer`
-        the data frame X is enough: y and the weights, such as trials, are read from it.
+        The training data, as passed to ``fit``, or new data. After `lmer`, `glmer`, `clmm` or
+        `nlmer` the data frame X is enough: y and the weights, such as trials, are read from it.
     series : str or array-like of shape (n,), default=None
-        The series that every row belongs to, or the name of the column of X that says so. None is
-        the series of the residual structure, or else the factor with most levels.
+        The series of each row, or the name of the column of X that holds it. None takes the series
+        of the residual structure, or else the grouping factor with the most levels.
     time : str or array-like of shape (n,), default=None
-        Where every row stands in its series, or the name of the column of X that says so. Times are
-        to be whole multiples of the smallest gap; rows that are missing between them are no pair.
-        None is the time, or visit, of the residual structure where it has one, or else the order of
-        the rows.
+        The time of each row within its series, or the name of the column of X that holds it. Times
+        must be whole multiples of the smallest gap; a time without a row leaves a gap in the
+        series. None takes the times or visits of the residual structure if it has them, or else the
+        order of the rows.
     kind : {"normalized", "pearson", "response", "deviance", "quantile"} or None, default=None
-        Which residuals, as `residuals` names them. Normalized ones, the default of linear models,
-        have no autocorrelation if the residual structure is true; Pearson residuals, the default
-        of others, show what a structure has to explain.
+        Kind of residuals; see `residuals`. Normalized residuals, the default for linear models, are
+        uncorrelated if the residual structure is correct. Pearson residuals, the default for other
+        models, show the correlation that a structure has to explain.
     max_lag : int or None, default=None
-        The longest lag; None is ten times the logarithm to base 10 of the rows of the longest
-        series, as in R, and no more than there are.
+        The longest lag; None is 10 log10(n), n being the length of the longest series, as in R, or
+        the longest lag that occurs if that is shorter.
     level : float, default=0.95
-        Probability of the limits, between 0 and 1.
+        Probability that the autocorrelation of white noise at a single lag is within the limits,
+        between 0 and 1.
 
     Returns
     -------
     Table
-        A row for every lag at which there are pairs of rows, from 0, which is the index:
-        autocorrelation, n_pairs, and lower and upper, between which single lags are to be expected
-        at `level` if there is none.
+        A row for each lag at which there are pairs of rows, from 0: autocorrelation, n_pairs, and
+        the limits lower and upper for white noise. Indexed by lag.
 
     Raises
     ------
     TypeError
-        For what is no mixed model, and for kinds of residuals that it does not have.
+        If the model is not a mixed model, or has no residuals of this kind.
     ValueError
-        For rows that do not fit together, two rows of a series at one time, times that are no
-        multiples of their smallest gap, a max_lag below one, and where nothing says what a series
-        is.
+        If the arguments differ in their numbers of rows, two rows of a series have the same time,
+        times are not multiples of their smallest gap, max_lag is below one, or neither the
+        arguments nor the model define the series.
 
     See Also
     --------
-    variogram : The same for times of any distance.
-    skmixed.display.AutocorrelationDisplay : A picture of it.
+    variogram : The counterpart for unequally spaced times.
+    residuals : The residuals themselves.
+    skmixed.display.AutocorrelationDisplay : Plot of the autocorrelation.
 
     Notes
     -----
-    Mean products of residuals a lag apart, over all series, by the mean square of all residuals. In
-    R: ``ACF(model, resType = "normalized")`` of nlme, which goes by the order of the rows, whatever
-    their times. Limits are those of its plot, the normal quantile by the root of the number of
-    pairs. They are for white noise: residuals of few rows a group have a slight negative
-    autocorrelation, as they add up to about nothing.
+    The estimate is the mean product of residuals a lag apart, over all series, divided by the mean
+    square of all residuals. In R: ``ACF(model, resType = "normalized")`` of nlme, which uses the
+    order of the rows, whatever their times. The limits are those of its plot: a normal quantile
+    divided by the square root of the number of pairs. In groups with few rows the residuals have a
+    slightly negative autocorrelation even without a serial one, because they nearly sum to zero.
 
     Examples
     --------
@@ -107,7 +113,7 @@ def autocorrelation(
     3             -0.111      126 -0.175  0.175
     """
     if max_lag is not None and max_lag < 1:
-        raise ValueError(f"max_lag={max_lag}: the lag of neighbours is 1")
+        raise ValueError(f"max_lag={max_lag} must be at least 1, the lag of neighbours")
     check_probability(level)
     model = snapshot(model)
     rows = _SeriesResiduals.of(model, X, y, sample_weight, groups, series, time, kind)
@@ -119,7 +125,7 @@ def autocorrelation(
     lags = np.flatnonzero(counts)
     found = products[lags] / counts[lags]
     limits = stats.norm.isf((1.0 - level) / 2.0) / np.sqrt(counts[lags])
-    limits[0] = np.nan  # which is one for certain
+    limits[0] = np.nan  # the autocorrelation at lag 0 is one by definition
     frame = pd.DataFrame(
         {
             "autocorrelation": found / found[0],
@@ -129,7 +135,7 @@ def autocorrelation(
         },
         index=pd.Index(lags, name="lag"),
     )
-    note = f"{rows.kind} residuals; {100 * level:.4g}% limits of white noise."
+    note = f"{rows.kind} residuals; {100 * level:.4g}% limits for white noise."
     return Table(f"Autocorrelation: {formula_of(model)}", frame, (note.capitalize(),))
 
 
@@ -146,48 +152,54 @@ def variogram(
     n_bins: int = 20,
     max_distance: float | None = None,
 ) -> Table:
-    """Tabulate the semivariance of residuals of a series by their distance.
+    """Estimate the semivariogram of residuals within series, by distance in time.
+
+    Use it instead of `autocorrelation` where times are unequally spaced.
+
+    Read more in the user guide: :doc:`/guide/serial_correlation`.
 
     Parameters
     ----------
     model : estimator
-        A fitted mixed model, or a linear one with a residual structure.
+        A fitted mixed model, or a linear model with a residual structure.
     X, y, sample_weight, groups : array-like
-        The rows of the fit, as given to `fit`, or others. After `lmer`, `glmer`, `clmm` or `nlmer`
-        the data frame X is enough: y and the weights, such as trials, are read from it.
+        The training data, as passed to ``fit``, or new data. After `lmer`, `glmer`, `clmm` or
+        `nlmer` the data frame X is enough: y and the weights, such as trials, are read from it.
     series, time : str or array-like of shape (n,), default=None
-        As in `autocorrelation`, with times at any distance; two rows may have one time.
+        As in `autocorrelation`, but times may be any numbers, and two rows may share one.
     kind : {"normalized", "pearson", "response", "deviance", "quantile"} or None, default=None
-        Which residuals, as in `autocorrelation`.
+        Kind of residuals; see `autocorrelation`.
     n_bins : int, default=20
-        How many classes distances are put in, of about as many pairs each, if more of them differ.
+        Number of bins, with about the same number of pairs each, if there are more distinct
+        distances than that.
     max_distance : float or None, default=None
-        The largest distance, in the unit of the times; None takes all pairs.
+        The largest distance, in the unit of the times; None uses all pairs.
 
     Returns
     -------
     Table
-        A row for every class of distances: distance (their median), semivariance (half of the mean
-        squared difference of the residuals) and n_pairs.
+        A row for each bin: distance (the median), semivariance (half the mean squared difference of
+        the residuals) and n_pairs.
 
     Raises
     ------
     TypeError
-        For what is no mixed model, and for kinds of residuals that it does not have.
+        If the model is not a mixed model, or has no residuals of this kind.
     ValueError
-        For rows that do not fit together, n_bins below one, no or too many pairs of rows, and where
-        nothing says what a series is.
+        If the arguments differ in their numbers of rows, n_bins is below one, there are no pairs of
+        rows or too many, or neither the arguments nor the model define the series.
 
     See Also
     --------
-    autocorrelation : The same for equally spaced times.
+    autocorrelation : The counterpart for equally spaced times.
+    residuals : The residuals themselves.
 
     Notes
     -----
-    Independent residuals of variance one have a semivariance of one at every distance; one that
-    rises to it says that near residuals are alike. In R: ``Variogram(model, form = ~ time)`` of
-    nlme, whose pairs at the very smallest distance are lost where there are classes; here they are
-    in the first one.
+    Independent residuals with unit variance have a semivariance of one at every distance; a
+    semivariance that rises towards one means that residuals close in time are alike. In R:
+    ``Variogram(model, form = ~ time)`` of nlme, which loses the pairs at the smallest distance when
+    it bins; here they are in the first bin.
 
     Examples
     --------
@@ -204,7 +216,7 @@ def variogram(
     2       3.0         0.957      126
     """
     if n_bins < 1:
-        raise ValueError(f"n_bins={n_bins}: distances are put in one class or more")
+        raise ValueError(f"n_bins={n_bins} must be at least 1")
     model = snapshot(model)
     rows = _SeriesResiduals.of(model, X, y, sample_weight, groups, series, time, kind)
     distances, halves = _pairs(rows, np.inf if max_distance is None else max_distance)
@@ -243,7 +255,7 @@ class _SeriesResiduals:
         kind: ResidualKind | None,
     ) -> _SeriesResiduals:
         fit = mixed_fit_of(model)
-        design_of(model)  # which a bare fit has not
+        design_of(model)  # a bare fit has none
         kind = kind or ("pearson" if isinstance(fit, GeneralizedFit) else "normalized")
         observed: Observed = model._observed_rows(X, y, sample_weight, groups)
         found, known = residuals_of(model, observed, kind), observed.residual
@@ -269,19 +281,19 @@ class _SeriesResiduals:
         """Return the times as whole numbers from zero, (n,), of their smallest gap."""
         gaps = np.diff(self.times)[np.diff(self.series) == 0]
         if not len(gaps):
-            raise ValueError("every series has one row, so that there are no pairs of rows")
+            raise ValueError("every series has a single row, so there are no pairs of rows")
         unit = gaps.min()
         if unit <= 0.0:
             raise ValueError(
-                f"{np.count_nonzero(gaps <= 0.0)} rows have the series and time of another: "
-                "average them, or let variogram(...) tabulate pairs by their distance"
+                f"{np.count_nonzero(gaps <= 0.0)} rows share series and time with another: "
+                "average them, or use variogram(...), which allows ties"
             )
         steps = (self.times - self.times.min()) / unit
         whole = np.round(steps)
         if (np.abs(steps - whole) > _STEP_ROUNDING * np.maximum(whole, 1.0)).any():
             raise ValueError(
-                f"times are no multiples of their smallest gap, {unit:g}: variogram(...) takes "
-                "any, and time=None the order of the rows"
+                f"times are not multiples of their smallest gap, {unit:g}: use variogram(...), "
+                "which takes any times, or time=None, the order of the rows"
             )
         return np.asarray(whole, dtype=np.intp)
 
@@ -299,7 +311,7 @@ def _by_lag(rows: _SeriesResiduals, steps: IntArray, max_lag: int) -> tuple[Floa
 
 
 def _pairs(rows: _SeriesResiduals, max_distance: float) -> tuple[FloatArray, FloatArray]:
-    """Return distances and half the squared differences of rows two by two within series."""
+    """Return the distance and half the squared difference of each pair of rows in a series."""
     distances, halves, n_pairs = [], [], 0
     for apart in range(1, int(np.bincount(rows.series).max())):
         is_pair = rows.series[apart:] == rows.series[:-apart]
@@ -310,14 +322,14 @@ def _pairs(rows: _SeriesResiduals, max_distance: float) -> tuple[FloatArray, Flo
         n_pairs += int(is_pair.sum())
         if n_pairs > _MOST_COMPARED:
             raise ValueError(
-                f"the series have more than {_MOST_COMPARED:,} pairs of rows: give a max_distance, "
-                "or rows of some of the series"
+                f"the series have more than {_MOST_COMPARED:,} pairs of rows: set max_distance, "
+                "or pass some of the series only"
             )
         change = (rows.residuals[apart:] - rows.residuals[:-apart])[is_pair]
         distances.append(gaps[is_pair])
         halves.append(0.5 * np.square(change))
     if not distances:
-        raise ValueError("no two rows of a series are so near each other")
+        raise ValueError("no two rows of a series are within max_distance of each other")
     return np.concatenate(distances), np.concatenate(halves)
 
 
@@ -330,7 +342,7 @@ def _finest_codes(fit: MixedFit, observed: Observed) -> IntArray:
     }
     if not sizes:
         raise ValueError(
-            "the model has neither series nor groups: say which rows are a series, by series="
+            "the model has neither series nor groups: pass series= to say which rows form one"
         )
     codes: IntArray = observed.rows_at_known_levels().codes[max(sizes, key=lambda f: sizes[f])]
     return codes
@@ -345,12 +357,12 @@ def _column(observed: Observed, given: Any, name: str) -> Any:
         return observed.table[given].reset_index(drop=True)
     values = pd.Series(np.asarray(given)) if np.ndim(given) == 1 else None
     if values is None or len(values) != n_rows:
-        raise ValueError(f"{name} has shape {np.shape(given)}, and there are {n_rows} rows")
+        raise ValueError(f"{name} has shape {np.shape(given)}, but there are {n_rows} rows")
     return values
 
 
 def _codes(labels: Any) -> IntArray:
-    """Return the numbers of the series of rows, (n,); one without a label is its own."""
+    """Return the code of each row's series, (n,); a row without a label is one by itself."""
     codes = np.array(pd.factorize(labels)[0], dtype=np.intp)
     missing = np.flatnonzero(codes < 0)
     codes[missing] = len(codes) + np.arange(len(missing))
@@ -358,7 +370,7 @@ def _codes(labels: Any) -> IntArray:
 
 
 def _times(values: Any) -> FloatArray:
-    """Return times as numbers, (n,): levels of an ordered category by their place."""
+    """Return times as numbers, (n,): the levels of an ordered category by position."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.cat.codes.replace(-1, np.nan)
     elif values.dtype.kind in "mM":
@@ -366,7 +378,7 @@ def _times(values: Any) -> FloatArray:
     try:
         times = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError("time has entries that are no numbers") from error
+        raise ValueError("time has entries that are not numbers") from error
     if not np.isfinite(times).all():
         raise ValueError(f"time is missing in row {int(np.argmin(np.isfinite(times)))}")
     return times

@@ -42,31 +42,31 @@ from skmixed.inference.table import Table, TabularResult
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Bootstrap(TabularResult):
-    """Estimates of a model from replicates of its data.
+    """Bootstrap replicates of the estimates of a model.
 
     Parameters
     ----------
     kind : {"parametric", "residual", "cases"}
-        How the data were made.
+        How the replicates were generated.
     estimates : Series
-        What the model itself estimates: fixed coefficients, standard deviations and correlations of
-        the random effects, the residual standard deviation or the dispersion, and what the
-        statistic says.
+        The estimates of the model itself: fixed coefficients, standard deviations and correlations
+        of the random effects, the residual standard deviation or dispersion, and the entries of the
+        statistic.
     replicates : DataFrame
-        The same of every replicate, a row each; NaN where it could not be fitted, and for
-        correlations with a standard deviation of zero.
+        The same for each replicate, one per row; NaN where the refit failed, and for correlations
+        that involve a standard deviation of zero.
     converged, singular : ndarray of bool of shape (n_samples,)
-        Whether the refit arrived, and whether it is singular.
+        Whether each refit converged, and whether it is singular.
 
     See Also
     --------
-    bootstrap : Makes it.
-    bootstrap_intervals : Intervals from it.
+    bootstrap : The function that returns it.
+    bootstrap_intervals : Confidence intervals from it.
 
     Notes
     -----
-    It shows estimate, bias (the mean of the replicates less the estimate) and standard error of
-    every quantity.
+    It prints the estimate, bias (mean of the replicates minus the estimate) and standard error of
+    each quantity.
 
     Examples
     --------
@@ -87,12 +87,12 @@ class Bootstrap(TabularResult):
 
     @property
     def share_singular(self) -> float:
-        """Share of the replicates whose fit is singular."""
+        """Proportion of the replicates with a singular fit."""
         return float(self.singular.mean())
 
     @property
     def share_not_converged(self) -> float:
-        """Share of the replicates whose search did not arrive."""
+        """Proportion of the replicates whose search did not converge."""
         return 1.0 - float(self.converged.mean())
 
     def _table(self) -> Table:
@@ -123,36 +123,42 @@ def bootstrap(
     n_jobs: int | None = None,
     verbose: int = 0,
 ) -> Bootstrap:
-    """Refit a model to replicates of its data.
+    """Refit a model to bootstrap replicates of its data.
+
+    Use it for standard errors and intervals of any function of a fit, and where Wald intervals are
+    in doubt. `sim` is faster but conditions on the estimated variances; for a test of nested models
+    use `skmixed.model_selection.bootstrap_test`.
+
+    Read more in the user guide: :doc:`/guide/intervals`.
 
     Parameters
     ----------
     model : estimator
-        A fitted mixed model, linear or generalized.
+        A fitted mixed model.
     n_samples : int, default=1000
         Number of replicates.
     kind : {"parametric", "residual", "cases"}, default="parametric"
-        Where replicates come from: drawn from the fitted model; the fitted means with random
-        effects and residuals resampled, after both were centred and given the estimated
-        covariances (linear models only); or whole levels of the outermost factor, drawn with
-        replacement.
+        How replicates are generated. "parametric" simulates responses from the fitted model.
+        "residual", for linear models, resamples random effects and residuals, after centring and
+        rescaling them to their estimated covariances. "cases" resamples whole levels of the
+        outermost grouping factor with replacement.
     random : {"new", "fitted"}, default="new"
-        Random effects of a parametric bootstrap: new ones in every replicate, or those of the fit,
-        which is then about these groups and not about others (lme4's ``use.u``).
+        Random effects in a parametric bootstrap: drawn anew for each replicate, or held at their
+        conditional modes, so that inference is about these groups only (``use.u`` in lme4).
     statistic : callable, default=None
-        Further quantities: a function of a fit, such as ``fit_`` of the model, that returns a
-        number, an array, a Series or a dict of numbers.
+        Function of a fit (``model.fit_``) that returns further quantities: a number, array, Series
+        or dict of numbers.
     X, y, sample_weight, groups : array-like, default=None
-        The rows of the fit, as given to `fit`. A model does not keep them; "residual" and "cases"
-        need them, and so does "parametric" of generalized models and for several large factors.
-        After `lmer`, `glmer`, `clmm` or `nlmer` the data frame X is enough: y and the weights, such
-        as trials, are read from it.
-    random_state : None, int, RandomState or Generator, default=None
-        Seed. Replicates do not depend on `n_jobs`.
+        The training data, as passed to ``fit``; the model does not store it. Needed for "residual"
+        and "cases", and for "parametric" in generalized and nonlinear models and with several large
+        factors. After `lmer`, `glmer`, `clmm` or `nlmer` the data frame X is enough: y and the
+        weights, such as trials, are read from it.
+    random_state : int, RandomState instance, Generator or None, default=None
+        Seed of the random number generator; pass an int for reproducible results.
     n_jobs : int or None, default=None
-        Number of threads; -1 is one a processor.
+        Number of threads; None means one, and -1 one per processor. Results do not depend on it.
     verbose : int, default=0
-        Show a progress bar if 1 or more.
+        Whether to show a progress bar, if 1 or more.
 
     Returns
     -------
@@ -162,25 +168,29 @@ def bootstrap(
     Raises
     ------
     ValueError
-        For an unknown kind, if rows are needed and not given or are not those of the fit, if the
-        fit left no residual or its likelihood has no maximum, for weights of drawn responses that
-        are no whole numbers, for "cases" with crossed factors, and for random="fitted" of another
-        kind than "parametric".
+        For an unknown kind; if training data are needed but missing, or are not those of the fit;
+        if the fit leaves no residual or its likelihood has no maximum; for fractional weights where
+        responses are drawn; for "cases" with crossed factors; and for random="fitted" unless
+        kind="parametric".
 
     See Also
     --------
     bootstrap_intervals : Percentile and basic intervals.
+    confidence_intervals : Profile, Wald and bootstrap intervals.
+    sim : Draws that condition on the estimated variances.
+    skmixed.model_selection.bootstrap_test : Bootstrap tests of nested models.
 
     Notes
     -----
-    With one grouping factor the parametric bootstrap needs no row: the sums of a new response are
-    drawn from their exact distribution given the cross-products, and all replicates are refitted in
-    lock-step from the optimum of the fit. With several factors replicates are refitted one by one.
-    As in lme4's ``bootMer``, the criterion is that of the model, REML or ML.
+    In R: ``bootMer`` of lme4; as there, refits use the criterion of the model, REML or ML.
 
-    Replicates of a generalized model are refitted one by one, from their own start, without reading
-    the table again. Those whose likelihood has no maximum, as drawn responses that are separated,
-    are NaN and count as not converged.
+    With one grouping factor the parametric bootstrap of a linear model needs no rows:
+    cross-products with a new response are drawn from their exact distribution, and all replicates
+    are refitted together, starting from the optimum of the fit. With several factors replicates are
+    refitted one by one.
+
+    Replicates of a generalized model are refitted one by one. Those whose likelihood has no
+    maximum, because the drawn responses are separated, are NaN and count as not converged.
 
     References
     ----------
@@ -209,9 +219,9 @@ def bootstrap(
     if random not in ("new", "fitted"):
         raise ValueError(f"random={random!r} is neither 'new' nor 'fitted'")
     if random == "fitted" and kind != "parametric":
-        raise ValueError(f"random='fitted' is for kind='parametric', and not for kind={kind!r}")
+        raise ValueError(f"random='fitted' needs kind='parametric', not kind={kind!r}")
     if n_samples < 1:
-        raise ValueError(f"n_samples={n_samples}: at least one replicate is needed")
+        raise ValueError(f"n_samples={n_samples} must be at least 1")
     replicator = _replicator(model, kind, statistic, (X, y, sample_weight, groups), random)
     blocks = in_blocks(
         replicator,
@@ -262,8 +272,8 @@ def _replicator(
         return LinearReplicator(fit, kind, found, statistic, parameters, random)
     if kind == "residual":
         raise ValueError(
-            "kind='residual' is for linear models: residuals of others differ in their "
-            "distribution from row to row. Use kind='parametric' or kind='cases'"
+            "kind='residual' is for linear models: elsewhere the distribution of the residuals "
+            "differs from row to row. Use kind='parametric' or kind='cases'"
         )
     check_maximum(fit, "a bootstrap")
     observations = observations_of_fit(model, *rows, "the bootstrap of a generalized model")
@@ -282,8 +292,8 @@ def _residual_replicator(
 ) -> Replicator:
     if kind != "parametric":
         raise ValueError(
-            f"kind={kind!r} puts rows of different series and strata together, whose residuals "
-            "differ by the residual structure: use kind='parametric'"
+            f"kind={kind!r} would mix residuals of different series and strata, which the "
+            "residual structure tells apart: use kind='parametric'"
         )
     found, residual = series_of_fit(model, *rows, "the bootstrap of a residual structure")
     return ResidualReplicator(fit, found, residual, statistic, parameters_of(fit), random)
@@ -292,31 +302,33 @@ def _residual_replicator(
 def bootstrap_intervals(
     result: Bootstrap, *, level: float = 0.95, method: Literal["percentile", "basic"] = "percentile"
 ) -> Table:
-    """Compute confidence intervals from a bootstrap.
+    """Compute confidence intervals from bootstrap replicates.
+
+    Read more in the user guide: :doc:`/guide/intervals`.
 
     Parameters
     ----------
     result : Bootstrap
-        The replicates.
+        The replicates, from `bootstrap`.
     level : float, default=0.95
-        Confidence, between 0 and 1.
+        Confidence level of the intervals, between 0 and 1.
     method : {"percentile", "basic"}, default="percentile"
-        Quantiles of the replicates, or these reflected about the estimate.
+        "percentile" takes quantiles of the replicates; "basic" reflects these about the estimate.
 
     Returns
     -------
     Table
-        Columns estimate, lower and upper, a row a quantity. Replicates that could not be fitted are
-        left out.
+        Columns estimate, lower and upper; a row for each quantity. Failed replicates are left out.
 
     Raises
     ------
     ValueError
-        For an unknown method, and a level that is no probability.
+        For an unknown method, and a level outside (0, 1).
 
     See Also
     --------
-    bootstrap : Makes the replicates.
+    bootstrap : Generates the replicates.
+    confidence_intervals : Profile, Wald and percentile bootstrap intervals in one call.
 
     References
     ----------

@@ -1,6 +1,6 @@
 """Whether the likelihoods of fits can be compared: their kind, and their data.
 
-That they were fitted to the same data is checked as far as fits without rows can tell.
+Whether the data are the same is checked as far as fits that store no rows allow.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from skmixed.inference.fitted import AnyFit
 
 
 def check_same_data(fits: Sequence[AnyFit], names: Sequence[str]) -> None:
-    """Refuse fits to different rows, weights or responses, called by their names.
+    """Raise ValueError for fits to different rows, weights or responses.
 
-    Raises ValueError if the numbers of rows, the weights, what they mean, or the sums of the
-    response differ, those of single levels too where the models share a factor.
+    Compared are the numbers of rows, the weights and their meaning, and the sums of the response,
+    within levels too where the models share a factor. `names` are those of the fits in the message.
     """
     first = fits[0]
     for fit, name in zip(fits[1:], names[1:], strict=True):
@@ -30,23 +30,24 @@ def check_same_data(fits: Sequence[AnyFit], names: Sequence[str]) -> None:
         if reason:
             raise ValueError(
                 f"{names[0]!r} and {name!r} were not fitted to the same data: {reason}. "
-                "Likelihoods can only be compared on the same rows and response; rows with missing "
-                "values may have been left out of one of them"
+                "Likelihoods can be compared only on the same rows and response; one of the models "
+                "may have dropped rows with missing values"
             )
 
 
 def check_same_kind(fits: Sequence[AnyFit], names: Sequence[str]) -> None:
-    """Refuse fits whose likelihoods are of different kinds, called by their names.
+    """Raise ValueError for fits whose likelihoods are of different kinds.
 
-    Raises ValueError for linear models beside generalized ones, and generalized ones of different
-    families, links or approximations; without random effects there is nothing to approximate.
+    These are linear models beside generalized ones, and generalized models with different families,
+    links or approximations; without random effects nothing is approximated. `names` are those of
+    the fits in the message.
     """
     kinds = [_kind_of(fit) for fit in fits]
     for kind, name in zip(kinds[1:], names[1:], strict=True):
         if kind != kinds[0]:
             raise ValueError(
                 f"{names[0]!r} is a {kinds[0]} and {name!r} a {kind}: likelihood-ratio tests need "
-                "models of one kind, whose responses have one distribution"
+                "models of one kind, with one response distribution"
             )
     nodes = [fit.quadrature if isinstance(fit, GeneralizedFit) else 1 for fit in fits]
     approximated = [place for place, fit in enumerate(fits) if fit.spec.terms]
@@ -54,19 +55,19 @@ def check_same_kind(fits: Sequence[AnyFit], names: Sequence[str]) -> None:
         first = approximated[0]
         if nodes[place] != nodes[first]:
             raise ValueError(
-                f"the likelihood of {names[first]!r} has quadrature={nodes[first]} and that of "
-                f"{names[place]!r} quadrature={nodes[place]}: approximations differ by more than "
-                "models do, so fit both by the same"
+                f"{names[first]!r} was fitted with quadrature={nodes[first]} and "
+                f"{names[place]!r} with quadrature={nodes[place]}: such likelihoods differ by "
+                "their approximation too, so fit both with the same quadrature"
             )
 
 
 def _kind_of(fit: AnyFit) -> str:
     if isinstance(fit, NonlinearFit):
         way = {"laplace": "Laplace's method", "lindstrom-bates": "Lindstrom and Bates's method"}
-        return f"nonlinear model by {way[fit.method]}"
+        return f"nonlinear model fitted by {way[fit.method]}"
     if not isinstance(fit, GeneralizedFit):
         return "linear model"
-    return f"generalized model of the family {fit.family.name!r} with the link {fit.family.link!r}"
+    return f"generalized model with family {fit.family.name!r} and link {fit.family.link!r}"
 
 
 def _difference(first: AnyFit, second: AnyFit) -> str:
@@ -122,9 +123,9 @@ def _is_weighted(fit: Fit) -> bool:
 
 
 def _moments(fit: Fit) -> tuple[float, float]:
-    """Return two moments of the response: mean square, and mean plus its root.
+    """Return two moments of the response: mean square, and mean plus root mean square.
 
-    The sum keeps a mean near zero from being compared with nothing but its rounding.
+    The sum keeps a mean near zero from being compared by its rounding error alone.
     """
     products = fit.row_products
     (mean,), ((about_mean,),) = products.moments(np.eye(len(products.basis))[:, -1:])
@@ -162,7 +163,7 @@ def _unlike_levels(
 def _level_sums(fit: Fit, factor: int) -> tuple[GroupIndex, FloatArray]:
     """Return the levels that have rows, and their weights and sums of the response, (2, n_levels).
 
-    A relationship may know others.
+    A relationship may hold further levels.
     """
     products = fit.row_products
     block = products.factors[factor]

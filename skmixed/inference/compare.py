@@ -1,10 +1,10 @@
-"""Comparisons of whole models fitted to the same data.
+"""Comparisons of models fitted to the same data.
 
-Where a variance is on the boundary under the hypothesis, if the larger model has one variance more,
-with r covariances and f coefficients, the ratio is distributed as an even mixture of chi-squared
-with f + r and f + r + 1 degrees of freedom (Self & Liang 1987, doi:10.1080/01621459.1987.10478472,
-case 5; Stram & Lee 1994, doi:10.2307/2533455, section 3). With more variances at once the weights
-depend on the data, and there is no such rule.
+If one variance is zero under the null hypothesis, and the larger model adds r covariances and f
+coefficients, the likelihood ratio has an equal mixture of chi-squared distributions with f + r and
+f + r + 1 degrees of freedom (Self & Liang 1987, doi:10.1080/01621459.1987.10478472, case 5; Stram &
+Lee 1994, doi:10.2307/2533455, section 3). With several variances the weights of the mixture depend
+on the data.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ from skmixed.inference.table import Table
 _SEARCH_ERROR = 1e-8  # in the criterion: searches end within that of each other
 
 Lines = Mapping[int, str]
-"""The columns of a layout that are lines of curves, with what they are lines in."""
+"""The columns of a layout that are linear parts of smooths, with their variables."""
 
 _NO_LINES: Lines = {}
 
 NO_TEST = dict.fromkeys(["statistic", "df", "p_value", "p_boundary"], np.nan)
 BOUNDARY_NOTE = (
-    "p_boundary: a variance is zero under the smaller model, so that the ratio is a mixture of "
-    "chi-squared; p_value ignores this and is too large."
+    "p_boundary: a variance is zero under the smaller model, so the ratio has a mixture of "
+    "chi-squared distributions; p_value ignores this and is conservative."
 )
 
 
@@ -58,49 +58,55 @@ def compare_models(
     names: Sequence[str] | None = None,
     method: Literal["auto", "ml", "reml"] = "auto",
 ) -> Table:
-    """Compare models by likelihood-ratio tests and information criteria.
+    """Compare fitted models by likelihood-ratio tests and information criteria.
+
+    Use it for models of your own. `ranova` drops each random term in turn; for fixed terms, the F
+    tests of `anova` are more accurate in small samples.
+
+    Read more in the user guide: :doc:`/guide/inference` and :doc:`/guide/reml`.
 
     Parameters
     ----------
     *models : estimators
-        Two fitted models or more, of the same data, all linear or all generalized. They are not
+        Two or more models fitted to the same data, all linear or all generalized. They are not
         changed.
     names : sequence of str, default=None
-        What to call them; None is "model 1" and so on.
+        Names of the models; None is "model 1" and so on.
     method : {"auto", "ml", "reml"}, default="auto"
-        The likelihood that is compared. "auto" is the restricted one if all are fitted by REML and
-        have the same fixed columns, and the full one otherwise; models fitted by the other are
-        refitted, from their cross-products.
+        Likelihood to compare. "auto" is the restricted likelihood if all models were fitted by REML
+        and have the same fixed columns, and the full likelihood otherwise. Models fitted by the
+        other method are refitted, from their cross-products.
 
     Returns
     -------
     Table
-        A row a model, by number of parameters. Columns n_parameters, log_likelihood, aic, bic,
-        caic (conditional AIC, of linear models), and against the row above statistic, df, p_value
-        (chi-squared) and p_boundary (the mixture that holds where one variance is added, and
-        chi-squared itself where none is, as between residual structures; NaN where there is no
-        simple one, or coefficients alone are added). Linear models without random terms alone are
-        compared by F tests: residual_df, rss, num_df, df, statistic and p_value.
+        A row for each model, by number of parameters. Columns n_parameters, log_likelihood, aic,
+        bic, caic (conditional AIC, linear models only), and for the test against the row above
+        statistic, df, p_value (chi-squared) and p_boundary. The latter allows for a variance on the
+        boundary: the chi-squared mixture if one variance is added, chi-squared itself if only
+        covariances or parameters of the residuals are, NaN otherwise. If all models are linear
+        without random terms, F tests: residual_df, rss, num_df, df, statistic and p_value.
 
     Raises
     ------
     ValueError
-        For fewer than two models, models of different data, method="reml" with different fixed
-        columns, and generalized models of different families, links or approximations (numbers of
-        `quadrature` nodes), beside linear ones, or with method="reml"; and for models with a
-        `prior`, whose likelihoods are not at their maxima.
+        For fewer than two models; models fitted to different data; method="reml" with different
+        fixed columns or with generalized models; linear beside generalized models; different
+        families, links or numbers of quadrature nodes; and models with a prior, whose likelihoods
+        are not at their maxima.
 
     See Also
     --------
-    ranova : Drops every random term in turn.
-    anova : F tests of fixed terms, better in small samples.
+    ranova : Likelihood-ratio tests of each random term.
+    anova : F tests of fixed terms.
+    skmixed.model_selection.bootstrap_test : Parametric bootstrap of the likelihood ratio.
 
     Notes
     -----
-    In R: ``anova(m1, m2)``, which compares by maximum likelihood unless ``refit = FALSE``. Whether
-    the data are the same is checked by their numbers, weights and sums of the response, over levels
-    too; whether models are nested is not. The F test of ordinary linear models takes its residual
-    variance from the largest.
+    In R: ``anova(m1, m2)``, which refits by maximum likelihood unless ``refit = FALSE``. Whether
+    the data are the same is checked by the numbers of rows, the weights and the sums of the
+    response, overall and within levels; whether the models are nested is not checked. The F tests
+    of linear models without random terms take the residual variance of the largest model.
 
     References
     ----------
@@ -124,7 +130,7 @@ def compare_models(
     model 2  1753.67       42.8  1.0
     """
     if len(models) < 2:
-        raise ValueError(f"{len(models)} models were given; two or more can be compared")
+        raise ValueError(f"compare_models needs two or more models, got {len(models)}")
     labels = [f"model {n + 1}" for n in range(len(models))] if names is None else list(names)
     if len(labels) != len(models):
         raise ValueError(f"names has {len(labels)} entries for {len(models)} models")
@@ -152,7 +158,7 @@ def compare_models(
 
 
 def _has_search(fit: Fit) -> bool:
-    """Tell whether anything beside coefficients and the residual variance was estimated."""
+    """Tell whether anything besides coefficients and the residual variance was estimated."""
     return bool(fit.spec.terms) or isinstance(fit, ResidualFit)
 
 
@@ -163,7 +169,7 @@ def _common_method(fits: Sequence[AnyFit], wanted: str) -> Method:
     if wanted == "reml" and not alike:
         raise ValueError(
             "restricted likelihoods of models with different fixed columns cannot be compared: "
-            "take method='ml'"
+            "use method='ml'"
         )
     if wanted == "reml" or (
         wanted == "auto" and alike and all(fit.spec.method == "reml" for fit in fits)
@@ -232,12 +238,12 @@ def _notes(
         "By restricted likelihood." if method == "reml" else "By maximum likelihood.",
     ]
     if not all(any(after is before for before in fits) for after in compared):
-        notes[0] = f"{notes[0][:-1]}, to which models were refitted."
+        notes[0] = f"{notes[0][:-1]}; models fitted otherwise were refitted."
     pairs = zip(pairwise(compared), pairwise(lines), strict=True)
     if any(_is_on_the_boundary(*fits, *places) for fits, places in pairs):
         notes.append(BOUNDARY_NOTE)
     if not all(fit.report.converged for fit in compared):
-        notes.append("The search of some model did not converge: its figures may be wrong.")
+        notes.append("Some model did not converge: its figures may be wrong.")
     return tuple(notes)
 
 
@@ -270,15 +276,15 @@ def _f_table(fits: list[Fit], labels: list[str], titles: list[str]) -> Table:
 
 @dataclass(frozen=True, slots=True)
 class AddedRandomParameters:
-    """What a larger model adds to the random part, and to the residuals, of a smaller one."""
+    """Number of parameters that a larger model adds to the random part and the residuals."""
 
     variances: int  # zero under the smaller model
-    others: int  # inside their range under the smaller model
+    others: int  # in the interior of their range under the smaller model
 
 
 @dataclass(frozen=True, slots=True)
 class _NamedPart:
-    """Random columns that are independent of all others, by name."""
+    """Random effects that are independent of all others, by the names of their columns."""
 
     factor: frozenset[str]  # columns of its key
     columns: tuple[str, ...]  # whose effects vary
@@ -293,7 +299,7 @@ class _NamedPart:
         )
 
     def new_variances(self, known: set[tuple[frozenset[str], str]]) -> int:
-        """Count the variances of columns of which none is among those that varied before."""
+        """Count the variances none of whose columns varied before."""
         return sum(
             not any((self.factor, self.columns[place]) in known for place in group)
             for group in self.structure.deviations
@@ -303,10 +309,10 @@ class _NamedPart:
 def added_random_parameters(
     smaller: AnyFit, larger: AnyFit, lines: Lines = _NO_LINES, more_lines: Lines = _NO_LINES
 ) -> AddedRandomParameters | None:
-    """Count what a random part and residuals add to others; None where those are no special case.
+    """Count the parameters added to a random part and residuals; None if the models are not nested.
 
-    Terms are compared by the names of factors and columns: the models may have different layouts.
-    The line of a curve is what it is a line in, where it varies with a constant.
+    Terms are compared by the names of factors and columns, since layouts may differ. The linear
+    part of a smooth counts as its variable, where it varies together with a constant.
     """
     n_residual = _added_to_residuals(smaller, larger)
     if n_residual is None:
@@ -326,10 +332,10 @@ def added_random_parameters(
 
 
 def _added_to_residuals(smaller: AnyFit, larger: AnyFit) -> int | None:
-    """Count what one residual structure adds to another; None where that is not contained in it.
+    """Count the parameters that a residual structure adds to another; None if they are not nested.
 
-    No correlation and no difference of variances are inside the range of all but a correlation that
-    cannot be negative.
+    Zero correlation and equal variances are interior points, except for a correlation that cannot
+    be negative.
     """
     before, after = residual_fit_of(smaller), residual_fit_of(larger)
     if after is None:
@@ -345,10 +351,10 @@ def mixture_p_value(statistic: float, added: AddedRandomParameters | None, n_fix
     """Return the p-value of a likelihood ratio that allows for the boundary.
 
     `statistic` is twice the difference of the log-likelihoods, and `n_fixed` the number of
-    coefficients that the larger model adds. NaN where more than one variance is added, the
-    models are not nested, or coefficients are all that is added. With covariances or parameters of
-    the residuals, and without a further variance, it is the ordinary p-value, which takes those of
-    the smaller model to be positive.
+    coefficients that the larger model adds. NaN if more than one variance is added, only
+    coefficients are, or the models are not nested. If covariances or residual parameters are added
+    but no variance, it is the ordinary p-value, which takes the variances of the smaller model to
+    be positive.
     """
     if added is None or added.variances > 1 or n_fixed < 0:
         return float("nan")
@@ -359,7 +365,7 @@ def mixture_p_value(statistic: float, added: AddedRandomParameters | None, n_fix
 
 
 def _tail(statistic: float, df: int) -> float:
-    """Return the upper tail of chi-squared; with no degrees of freedom it is the constant zero."""
+    """Return the upper tail of chi-squared, a point mass at zero with no degrees of freedom."""
     if df == 0:
         return float(statistic <= 0.0)
     return float(stats.chi2.sf(max(statistic, 0.0), df))
@@ -376,7 +382,7 @@ def _named_parts(fit: AnyFit, lines: Lines) -> Counter[_NamedPart]:
                 continue
             columns = [term.columns[place] for place in places]
             is_shifted = structure.may_shift and CONSTANT in columns
-            named = lines if is_shifted else _NO_LINES  # a line is x but for origin and unit
+            named = lines if is_shifted else _NO_LINES  # linear part: x but for origin and unit
             names = tuple(named.get(column, layout.columns[column]) for column in columns)
             parts.append(_NamedPart(key, names, structure))
     return Counter(parts)

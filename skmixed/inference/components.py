@@ -1,9 +1,8 @@
-"""What a model estimates: coefficients, standard deviations, correlations.
+"""The parameters of a model: coefficients, standard deviations, correlations.
 
-Names are those of lme4: ``sd_x|g``, ``cor_x.z|g``, ``sigma``, and the coefficients' own. What a
-generalized model may have in the place of sigma is its ``dispersion``. Thresholds between ordered
-categories are called ``low|high``, and parameters of a residual structure ``ar1``, ``ratio a/b``
-and ``power``.
+Names follow lme4: ``sd_x|g``, ``cor_x.z|g``, ``sigma``, and those of the coefficients. In place of
+sigma a generalized model may have its ``dispersion``. Thresholds between ordered categories are
+called ``low|high``, and parameters of a residual structure ``ar1``, ``ratio a/b`` and ``power``.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ from skmixed.inference.fitted import (
     stated_places,
 )
 
-_AT_ONE = 1e-12  # from a correlation of +-1: nearer is on the boundary, but for rounding
-_NAMED_OF_SHARED = 3  # columns that share a deviation: of more the first and the last say it
+_AT_ONE = 1e-12  # distance from a correlation of +-1 that is rounding error on the boundary
+_NAMED_OF_SHARED = 3  # columns that share a deviation: of more, the first and last are named
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class Component:
     name: str
     # A dispersion is a scale; a parameter of a residual structure is "residual".
     kind: Literal["sd", "cor", "scale", "residual", "threshold", "coefficient"]
-    estimate: float  # in raw units; NaN for the correlation of what does not vary
+    estimate: float  # in raw units; NaN for a correlation with an effect of variance zero
     term: Term | None = None  # the random term it belongs to
     columns: tuple[int, ...] = ()  # places in the term, or among the others of its kind
 
@@ -49,7 +48,7 @@ class Component:
 def components_of(fit: AnyFit) -> list[Component]:
     """List the parameters of a fit: of the random terms, scales, thresholds and coefficients.
 
-    Terms come by falling number of levels; coefficients of dropped columns are left out.
+    Terms are ordered by decreasing number of levels; coefficients of dropped columns are left out.
     """
     of_terms = [part for term in fit.ordered_terms for part in _of_term(fit, term)]
     kept = [place for place in stated_places(fit) if place in fit.kept]
@@ -58,10 +57,10 @@ def components_of(fit: AnyFit) -> list[Component]:
 
 
 def parameters_of(fit: AnyFit) -> list[Component]:
-    """List the parameters as a bootstrap tabulates them: first the coefficients, scales last.
+    """List the parameters in the order of a bootstrap: coefficients first, scales last.
 
-    Dropped columns are among them, deviations come before correlations, and every column has one,
-    also where they share it.
+    Dropped columns are included, standard deviations precede correlations, and every column has
+    one, even where columns share it.
     """
     of_terms = [
         part
@@ -78,10 +77,10 @@ _KINDS = {"fixed": ("threshold", "coefficient"), "random": ("sd", "cor")}
 def chosen_components(
     components: list[Component], parameters: str | Sequence[str] | None
 ) -> list[Component]:
-    """Return the components that are asked for, all of them for None, in the order they have.
+    """Return the components asked for, in their own order; None asks for all.
 
-    "fixed" are the coefficients and thresholds, "random" the deviations and correlations of random
-    effects. Raises ValueError for a name that no component has.
+    "fixed" stands for the coefficients and thresholds, "random" for the standard deviations and
+    correlations of random effects. Raises ValueError for unknown names.
     """
     if parameters is None:
         return components
@@ -92,8 +91,8 @@ def chosen_components(
     unknown = [name for name in names if name not in known]
     if unknown or not names:
         raise ValueError(
-            f"parameters={parameters!r} names {unknown or 'nothing'}, and the model has {known}; "
-            "'fixed' and 'random' name several"
+            f"parameters={parameters!r} names {unknown or 'nothing'}; the model has {known}, and "
+            "'fixed' and 'random' stand for groups of these"
         )
     return [part for part in components if part.name in names]
 
@@ -128,16 +127,16 @@ def _coefficients(fit: AnyFit, places: Iterable[int]) -> list[Component]:
 
 
 def is_identified(fit: AnyFit, component: Component) -> bool:
-    """Tell whether the data say anything about a parameter."""
+    """Tell whether the data identify a parameter."""
     if np.isnan(component.estimate):
         return False
     return component.term is None or component.term.factor not in fit.unidentified
 
 
 def identified_part(fit: Fit) -> Fit:
-    """Return a fit without the terms that nothing tells from other parts of the model.
+    """Return a fit without the terms that the data do not identify.
 
-    It has the same likelihood, and is the fit itself where there are none.
+    It has the same likelihood, and is the fit itself if there are none.
     """
     if not fit.unidentified:
         return fit
@@ -146,7 +145,7 @@ def identified_part(fit: Fit) -> Fit:
 
 
 def _of_term(fit: AnyFit, term: Term, *, shared: bool = True) -> list[Component]:
-    """List the parameters of a term; a deviation that columns share is one, if `shared`."""
+    """List the parameters of a term; if `shared`, a standard deviation that columns share once."""
     names = [fit.products.layout.columns[place] for place in term.columns]
     deviations, correlations = deviations_and_correlations(fit.term_covariance(term))
     factor = ":".join(fit.products.layout.factors[term.factor].key) + _told_apart(fit, term)
@@ -174,9 +173,9 @@ def _of_term(fit: AnyFit, term: Term, *, shared: bool = True) -> list[Component]
 
 
 def _told_apart(fit: AnyFit, term: Term) -> str:
-    """Return what, after a dot, tells a term from others of a factor with the same columns.
+    """Return the suffix, after a dot, that distinguishes a term from others with the same columns.
 
-    Its number, as in lme4, and nothing of the first; of the parts of a structure what they are.
+    It is a number, as in lme4, empty for the first; for the parts of a structure, what they are.
     """
     if term.whole:
         return ".common" if term.structure.n_latent else ".unique"
@@ -189,7 +188,7 @@ def _told_apart(fit: AnyFit, term: Term) -> str:
 def deviations_and_correlations(covariances: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return standard deviations, (..., k), and correlations, of covariances, (..., k, k).
 
-    NaN is a correlation with what does not vary.
+    Correlations with an effect of variance zero are NaN.
     """
     deviations = np.sqrt(np.diagonal(covariances, axis1=-2, axis2=-1))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -223,7 +222,7 @@ def values_of(
 
 
 def range_of(fit: AnyFit, component: Component) -> tuple[float, float]:
-    """Return what a parameter cannot be below and above."""
+    """Return the lower and upper bound of a parameter."""
     if component.kind == "residual":
         near = residual_fit_of(fit)
         assert near is not None

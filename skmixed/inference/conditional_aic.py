@@ -1,11 +1,11 @@
-"""The conditional Akaike information criterion, which counts random effects as fitted.
+"""The conditional Akaike information criterion, for predictions within the groups of the data.
 
 With rho = tr(H) the trace of the hat matrix of the fitted values X beta + Z b,
 
     cAIC = -2 log f(y | b) + 2 (rho + 1)
 
-(Vaida & Blanchard 2005, doi:10.1093/biomet/92.2.351, eq. 8, with the residual variance counted and
-the relative covariances taken for known). With u = Z'V^-1(y - X beta), U = Z'V^-1 X and
+(Vaida & Blanchard 2005, doi:10.1093/biomet/92.2.351, eq. 8, counting the residual variance and
+taking the relative covariances as known). With u = Z'V^-1(y - X beta), U = Z'V^-1 X and
 F = Z'V^-1 Z of every level,
 
     e'W e = r^2 - sum u'Omega u,     rho = p + sum tr(Omega F) - tr(V_b sum U'Omega U).
@@ -41,7 +41,7 @@ def conditional_aic(fit: Fit) -> float:
 def effective_parameters(fit: Fit, omegas: Blocks) -> float:
     """Return rho, the trace of the hat matrix, for relative covariances in scaled units.
 
-    It lies between the number of coefficients and that of coefficients and random effects.
+    It lies between the number of coefficients and that of coefficients and random effects together.
     """
     evaluation = fit.evaluation
     m = len(evaluation.to_residual)

@@ -1,4 +1,4 @@
-"""How much of the variance belongs to which part of the model."""
+"""Explained variance, intraclass correlations and the partition of variance."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Scale = Literal["latent", "observation"]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RSquared(TabularResult):
-    """Shares of variance that a mixed model explains.
+    """Marginal and conditional R2 of a mixed model.
 
     Parameters
     ----------
     marginal : float
-        By the fixed part.
+        Proportion of variance explained by the fixed effects.
     conditional : float
-        By the fixed part and the random effects.
+        Proportion of variance explained by fixed and random effects.
 
     See Also
     --------
@@ -49,45 +49,50 @@ class RSquared(TabularResult):
     def _table(self) -> Table:
         index = ["marginal", "conditional"]
         frame = pd.DataFrame({"estimate": [self.marginal, self.conditional]}, index=index)
-        return Table("R2, shares of the variance", frame)
+        return Table("R2, proportion of variance explained", frame)
 
 
 def r2(model: Any, *, scale: Scale = "latent", mean: float | None = None) -> RSquared:
-    """Return the share of variance explained by the fixed part, and with the random effects.
+    """Compute the marginal and conditional R2 of Nakagawa and Schielzeth.
+
+    The marginal R2 is the proportion of variance explained by the fixed effects, the conditional R2
+    that explained by fixed and random effects. `variance_partition` has their parts.
+
+    Read more in the user guide: :doc:`/guide/inference` and :doc:`/guide/after_generalized`.
 
     Parameters
     ----------
     model : estimator
         A fitted mixed model.
     scale : {"latent", "observation"}, default="latent"
-        What the variance of single responses is, of generalized models, whose parts are on the
-        scale of the link; see the notes of `variance_partition`.
+        Scale of the residual variance of a generalized model; see the notes of
+        `variance_partition`.
     mean : float or None, default=None
-        Mean of the response near which it is taken; None is the mean over the rows.
+        Mean response at which the residual variance of a generalized model is evaluated; None is
+        the mean over rows.
 
     Returns
     -------
     RSquared
-        Attributes marginal and conditional, between 0 and 1. Without random terms both are the
-        variance of the fixed part over that and the residual variance.
+        Attributes marginal and conditional, between 0 and 1; equal if there are no random terms.
 
     Raises
     ------
     ValueError
-        For an unknown scale, and a mean that the response cannot have.
+        For an unknown scale, and a mean outside the range of the response.
 
     See Also
     --------
-    variance_partition : The parts themselves.
-    icc : Shares of the factors.
+    variance_partition : The variance of each part of the model.
+    icc : Intraclass correlation of each grouping factor.
 
     Notes
     -----
-    With var_f the variance of X beta over rows, var_r the mean over rows of z'Psi z, Psi being the
-    covariance of the random effects, and sigma^2: marginal = var_f / (var_f + var_r + sigma^2),
-    conditional = (var_f + var_r) / (var_f + var_r + sigma^2). In R: ``r.squaredGLMM`` of MuMIn,
-    ``r2_nakagawa`` of performance. With weights both are means weighted by them. For generalized
-    models the parts are those of `variance_partition`.
+    Let var_f be the variance of X beta over rows and var_r the mean over rows of z'Psi z, Psi being
+    the covariance of the random effects. Then marginal = var_f / (var_f + var_r + sigma^2) and
+    conditional = (var_f + var_r) / (var_f + var_r + sigma^2). With weights, both are weighted by
+    them. For generalized models the parts are those of `variance_partition`. In R:
+    ``r.squaredGLMM`` of MuMIn and ``r2_nakagawa`` of performance.
 
     References
     ----------
@@ -104,7 +109,7 @@ def r2(model: Any, *, scale: Scale = "latent", mean: float | None = None) -> RSq
     >>> from skmixed.inference import r2
     >>> model = lmer("Reaction ~ Days + (Days | Subject)", load_sleepstudy())
     >>> print(r2(model))
-    R2, shares of the variance
+    R2, proportion of variance explained
                  estimate
     marginal      0.27865
     conditional   0.79922
@@ -115,42 +120,49 @@ def r2(model: Any, *, scale: Scale = "latent", mean: float | None = None) -> RSq
 
 
 def icc(model: Any, *, scale: Scale = "latent", mean: float | None = None) -> Table:
-    """Return the share of every factor in the variance that the fixed part leaves.
+    """Compute the intraclass correlation of each grouping factor.
+
+    It is the factor's share of the variance that the fixed effects leave unexplained. For the share
+    of all variance use `variance_partition`; for a share with an interval, `heritability`.
+
+    Read more in the user guide: :doc:`/guide/inference` and :doc:`/guide/after_generalized`.
 
     Parameters
     ----------
     model : estimator
         A fitted mixed model.
     scale : {"latent", "observation"}, default="latent"
-        What the variance of single responses is, of generalized models, whose parts are on the
-        scale of the link; see the notes of `variance_partition`.
+        Scale of the residual variance of a generalized model; see the notes of
+        `variance_partition`.
     mean : float or None, default=None
-        Mean of the response near which it is taken; None is the mean over the rows.
+        Mean response at which the residual variance of a generalized model is evaluated; None is
+        the mean over rows.
 
     Returns
     -------
     Table
-        Column estimate; a row a factor, and one for all of them together, which is the adjusted
+        Column estimate; a row for each factor, and one for all factors together, the adjusted
         intraclass correlation.
 
     Raises
     ------
     ValueError
-        If the model has no random terms, for an unknown scale, and for a mean that the response
-        cannot have.
+        If the model has no random terms, for an unknown scale, and for a mean outside the range of
+        the response.
 
     See Also
     --------
-    variance_partition : Shares that count the fixed part too.
-    r2 : Explained variance.
+    variance_partition : Shares of the total variance.
+    r2 : Marginal and conditional R2.
+    heritability : One such share with a confidence interval.
 
     Notes
     -----
-    For random intercepts it is the correlation between two rows of a level that the other factors
-    do not share. With random slopes the correlation depends on the rows, and variances are means
-    over rows. In R: ``icc`` of performance, ``ICC`` of merTools. Of a generalized model with
-    scale="latent" it is the correlation on the scale of the link, of latent variables for two
-    classes.
+    With random intercepts it is the correlation between two rows that share a level of this factor
+    and no other. With random slopes this correlation differs between rows, and variances are
+    averaged over them. For a generalized model with scale="latent" it is the correlation on the
+    scale of the link; for binary responses, of the latent variables. In R: ``icc`` of performance
+    and ``ICC`` of merTools.
 
     References
     ----------
@@ -173,7 +185,7 @@ def icc(model: Any, *, scale: Scale = "latent", mean: float | None = None) -> Ta
     model = snapshot(model)
     fit = mixed_fit_of(model)
     if not fit.spec.terms:
-        raise ValueError("the model has no random terms: there are no groups to be alike within")
+        raise ValueError("the model has no random terms, so there is no intraclass correlation")
     names, values = _variances(fit, scale, mean)
     total = sum(values[1:])
     shares = [_share(value, total) for value in [*values[1:-1], total - values[-1]]]
@@ -182,48 +194,52 @@ def icc(model: Any, *, scale: Scale = "latent", mean: float | None = None) -> Ta
 
 
 def variance_partition(model: Any, *, scale: Scale = "latent", mean: float | None = None) -> Table:
-    """Split the variance of the response among the fixed part, the factors and the residual.
+    """Partition the variance of the response into fixed effects, grouping factors and residual.
+
+    Read more in the user guide: :doc:`/guide/inference` and :doc:`/guide/after_generalized`.
 
     Parameters
     ----------
     model : estimator
         A fitted mixed model.
     scale : {"latent", "observation"}, default="latent"
-        What the variance of single responses is, of generalized models, whose parts are on the
-        scale of the link; see the notes of `variance_partition`.
+        Scale of the residual variance of a generalized model; see Notes.
     mean : float or None, default=None
-        Mean of the response near which it is taken; None is the mean over the rows.
+        Mean response at which the residual variance of a generalized model is evaluated; None is
+        the mean over rows.
 
     Returns
     -------
     Table
-        Columns estimate, the variance in squared units of y, of generalized models on the scale of
-        the link, and share, which adds up to one; rows fixed, a row a factor, and residual.
+        Columns estimate, a variance in squared units of y (of the linear predictor in generalized
+        models), and share, which sums to one. Rows fixed, one for each factor, and residual.
 
     Raises
     ------
     ValueError
-        For an unknown scale, and a mean that the response cannot have.
+        For an unknown scale, and a mean outside the range of the response.
 
     See Also
     --------
-    icc : Shares that leave the fixed part out.
+    icc : Shares of the variance that the fixed effects leave.
     r2 : Sums of these shares.
+    variance_table : Variances and covariances of the random effects.
 
     Notes
     -----
-    The parts are those of `r2`: the variance of X beta over rows and means of z'Psi z over rows.
-    The residual of a generalized model is the variance of a response given its mean, expressed on
-    the scale of the link (Nakagawa and others). With scale="latent" it is, for two outcomes, that
-    of the variable which is positive for one of them, pi^2 / 3, 1 or pi^2 / 6 by the link; and for
-    the link log that of the logarithm of the response, log(1 + 1 / mu) of Poisson, the trigamma
-    functions of 1 / (1 / mu + 1 / theta) and of 1 / dispersion of the negative binomial and gamma
-    families. With scale="observation" it is the variance of the response by the squared derivative
-    of its mean in the linear predictor (the delta method): 1 / (mu (1 - mu)) for the link logit,
-    1 / mu of Poisson. R takes mu from a model without fixed effects, which `mean` can be.
+    The variance of the fixed effects is that of X beta over rows, and the variance of a factor the
+    mean of z'Psi z over rows, Psi being the covariance of its effects.
 
-    Rows of several trials, and rates, count once each, as in R; where weights count rows they are
-    counted so.
+    The residual variance of a generalized model is that of a response given its mean, on the scale
+    of the link [2]_. With scale="latent" it is, for binary responses, the variance of the latent
+    variable: pi^2 / 3, 1 or pi^2 / 6, depending on the link. For a log link it is the variance of
+    the logarithm of the response: log(1 + 1 / mu) for Poisson, and the trigamma function of 1 / (1
+    / mu + 1 / theta) and of 1 / dispersion for the negative binomial and gamma families. With
+    scale="observation" it follows from the delta method: 1 / (mu (1 - mu)) for the logit link, 1 /
+    mu for Poisson. R evaluates mu in a model without fixed effects; pass that as `mean` for the
+    same figures.
+
+    Proportions and rates count as one row each, as in R; frequency weights count as rows.
 
     References
     ----------
@@ -252,18 +268,18 @@ def variance_partition(model: Any, *, scale: Scale = "latent", mean: float | Non
     total = sum(values)
     shares = [_share(value, total) for value in values]
     frame = pd.DataFrame({"estimate": values, "share": shares}, index=pd.Index(names))
-    return Table(f"Parts of the variance: {formula_of(model)}", frame, _note(fit))
+    return Table(f"Variance partition: {formula_of(model)}", frame, _note(fit))
 
 
 def _variances(fit: MixedFit, scale: Scale, mean: float | None) -> tuple[list[str], list[float]]:
-    """Return names and variances of the fixed part, of every factor and of the residual.
+    """Return names and variances of the fixed effects, of each factor and of the residual.
 
-    Curves of all rows are of the fixed part.
+    Population-level smooths belong to the fixed effects.
     """
     products = fit.row_products
     if products is None:
         raise ValueError(
-            "this model was stored by a version that did not keep the variances of its columns: "
+            "this model was saved by a version that did not store the variances of its columns: "
             "fit it again"
         )
     names, values = ["fixed"], [_fixed_variance(fit, products)]
@@ -285,7 +301,7 @@ def _variances(fit: MixedFit, scale: Scale, mean: float | None) -> tuple[list[st
 
 
 def _fixed_variance(fit: MixedFit, products: CrossProducts) -> float:
-    """Return the variance of X beta and curves over rows, with divisor n - 1."""
+    """Return the variance of X beta and smooths over rows, with divisor n - 1."""
     combination = np.zeros((len(products.basis), 1))
     combination[list(fit.spec.fixed), 0] = fit.beta
     for position, factor in enumerate(fit.spec.used_factors):
@@ -300,7 +316,7 @@ def _fixed_variance(fit: MixedFit, products: CrossProducts) -> float:
 def _own_variance(
     fit: MixedFit, products: CrossProducts, scale: Scale, mean: float | None
 ) -> float:
-    """Return the variance of a response given its mean, near `mean`, on the scale of the link."""
+    """Return the variance of a response given its mean, at `mean`, on the scale of the link."""
     if scale not in get_args(Scale):
         raise ValueError(f"scale={scale!r} is neither 'latent' nor 'observation'")
     if isinstance(fit, ResidualFit):
@@ -315,9 +331,9 @@ def _own_variance(
         with np.errstate(divide="ignore", invalid="ignore"):
             is_possible = np.isfinite(family.eta_of(np.array([mean])))
         if not is_possible.all():
-            raise ValueError(f"mean={mean!r} is no mean of a {family.name} response")
+            raise ValueError(f"mean={mean!r} is not a possible mean of a {family.name} response")
     at = np.array([mean])
-    with np.errstate(divide="ignore"):  # all responses are on the boundary: all variance is theirs
+    with np.errstate(divide="ignore"):  # all responses on the boundary: infinite residual variance
         if scale == "latent":
             return family.latent_variance(at, fit.phi).item()
         return (family.variance(at, fit.phi) / np.square(family.mean_slope(at))).item()
@@ -331,7 +347,7 @@ def _note(fit: MixedFit) -> tuple[str, ...]:
     has_slopes = any(term.columns != (CONSTANT,) for term in fit.spec.terms)
     slopes: tuple[str, ...] = ()
     if has_slopes:
-        slopes = ("Variances of random slopes are means over rows.",)
+        slopes = ("Variances of random slopes are averaged over rows.",)
     if isinstance(fit, ResidualFit):
-        slopes += ("The residual variance is a mean over rows, whatever their correlation.",)
+        slopes += ("The residual variance is averaged over rows, ignoring their correlation.",)
     return slopes if isinstance(fit, Fit) else ("On the scale of the link.", *slopes)

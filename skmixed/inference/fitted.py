@@ -1,4 +1,4 @@
-"""What inference asks of a fitted estimator."""
+"""Access to the fit and the design behind a fitted estimator."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from skmixed.core.rows.leave_out import rows_at_levels
 from skmixed.core.sums.layout import Rows
 
 GivenRows = tuple[Any, Any, Any, Any]
-"""X, y, sample_weight and groups as a user gives them, None where they are not needed."""
+"""X, y, sample_weight and groups as the user passes them, None where not needed."""
 
 MixedFit = Fit | GeneralizedFit
 AnyFit = Fit | GeneralizedFit | NonlinearFit
@@ -30,162 +30,161 @@ SomeFit = TypeVar("SomeFit", Fit, GeneralizedFit, MixedFit, AnyFit)
 
 
 class FittedFixedDesign(Protocol):
-    """What is read of the fixed part of a design."""
+    """The fixed part of a design, as inference reads it."""
 
     @property
     def part(self) -> FixedPart:
-        """What the fixed columns stand for."""
+        """Terms, factors and numbers behind the fixed columns."""
         ...
 
     def matrix(self, table: pd.DataFrame) -> FloatArray:
-        """Make the fixed columns of other rows."""
+        """Build the fixed columns of other rows."""
         ...
 
 
 class FittedDesign(Protocol):
-    """What is read of the design of a fitted estimator."""
+    """The part of a fitted estimator's design that inference reads."""
 
     @property
     def fixed_design(self) -> FittedFixedDesign:
-        """What the fixed columns stand for."""
+        """The fixed part of the design."""
         ...
 
     @property
     def slopes(self) -> tuple[tuple[tuple[str, tuple[int, ...]], ...], ...]:
-        """For every random term the slopes as they were written, with their columns' places."""
+        """For each random term, the slopes as written, with the positions of their columns."""
         ...
 
     @property
     def curves(self) -> Sequence[Any]:
-        """The curves of all rows."""
+        """The population-level smooths."""
         ...
 
     @property
     def lines(self) -> Mapping[int, str]:
-        """The columns that are lines of curves, with what they are lines in."""
+        """The columns that are linear parts of smooths, with their variables."""
         ...
 
 
 def snapshot(model: Any) -> Any:
-    """Return an estimator as it is now, which fits in other threads do not change."""
+    """Return a copy of an estimator that refits in other threads do not change."""
     return copy(model) if hasattr(model, "_fitted") else model
 
 
 def mixed_fit_of(model: Any) -> MixedFit:
-    """Return the fit of a fitted mixed model, linear or generalized, or of one that is a fit.
+    """Return the fit of a fitted mixed model, linear or generalized; a bare fit is returned as is.
 
-    Raises TypeError for what is no mixed model of this package, or a nonlinear one, ValueError for
-    one not fitted yet.
+    Raises TypeError for anything else, nonlinear models included, and ValueError for a model that
+    is not fitted yet.
     """
     fit = any_fit_of(model)
     if isinstance(fit, NonlinearFit):
         raise TypeError(
-            f"a {type(model).__name__} is a nonlinear mixed model, of which this says nothing: it "
-            "is made for linear and generalized ones. coefficient_table, confidence_intervals, "
-            "compare_models, linear_hypothesis, anova, bootstrap and random_effects_table take it"
+            f"a {type(model).__name__} is a nonlinear mixed model, and this function takes linear "
+            "and generalized ones only. coefficient_table, confidence_intervals, compare_models, "
+            "linear_hypothesis, anova, bootstrap and random_effects_table accept it"
         )
     return fit
 
 
 def any_fit_of(model: Any) -> AnyFit:
-    """Return the fit of a mixed model of any kind, as `mixed_fit_of`."""
+    """Return the fit of a mixed model of any kind; see `mixed_fit_of`."""
     is_fit = isinstance(model, Fit | GeneralizedFit | NonlinearFit)
     fit = model if is_fit else getattr(model, "fit_", None)
     if isinstance(fit, Fit | GeneralizedFit | NonlinearFit):
         return fit
     if hasattr(model, "mixed_model_"):
         raise TypeError(
-            f"a {type(model).__name__} is no mixed model alone: its mixed_model_ is one, of what "
-            "the regressor or classifier says of other groups"
+            f"a {type(model).__name__} combines a learner with a mixed model: pass its "
+            "mixed_model_, whose fixed part is the prediction of the learner"
         )
     if getattr(model, "_fitted", None) is not None:
         raise TypeError(
-            f"a {type(model).__name__} has a posterior in the place of estimates with errors, of "
-            "which this says nothing: its summary(), posterior_ and attributes have what is known, "
-            "and a MixedLinearRegressor of the same columns has a fit"
+            f"a {type(model).__name__} has posterior draws instead of estimates with standard "
+            "errors, and this function takes fits only: use its summary() and posterior_, or fit a "
+            "MixedLinearRegressor to the same columns"
         )
     if hasattr(model, "fit"):
         if not hasattr(model, "random"):
             raise TypeError(
-                f"a {type(model).__name__} is no mixed model; pass the step of it that is one"
+                f"a {type(model).__name__} is not a mixed model; pass the step of it that is one"
             )
         raise ValueError(f"this {type(model).__name__} is not fitted yet: call fit first")
-    raise TypeError(f"a fitted mixed model is needed, not a {type(model).__name__}")
+    raise TypeError(f"expected a fitted mixed model, not a {type(model).__name__}")
 
 
 def residual_fit_of(fit: AnyFit) -> ResidualFit | None:
-    """Return the linear fit with a residual structure that a fit is, or is near; None without."""
+    """Return the linear fit with a residual structure that a fit is or contains, or None."""
     near = fit.linear if isinstance(fit, NonlinearFit) else fit
     return near if isinstance(near, ResidualFit) else None
 
 
 def fit_of(model: Any, use: str = "this", instead: str = "") -> Fit:
-    """Return the fit of a linear mixed model, as `mixed_fit_of`.
+    """Return the fit of a linear mixed model; see `mixed_fit_of`.
 
-    Raises TypeError for a generalized one, and says what `use` is for linear ones alone, and what
-    to take `instead`.
+    Raises TypeError for a generalized one; the message says what `use` is limited to linear models,
+    and what to use `instead`.
     """
     fit = mixed_fit_of(model)
     if isinstance(fit, GeneralizedFit):
         raise TypeError(
-            f"a {type(model).__name__} is a generalized linear mixed model, and {use} is made for "
-            "linear ones, whose residuals have a variance of their own"
+            f"a {type(model).__name__} is a generalized linear mixed model, and {use} takes linear "
+            "ones only, which have a residual variance of their own"
             + (f": {instead}" if instead else "")
         )
     return fit
 
 
 def determined_fit_of(model: Any, use: str = "this", instead: str = "") -> Fit:
-    """Return the fit of a linear mixed model that leaves a residual, as `fit_of`.
+    """Return the fit of a linear mixed model that leaves a residual; see `fit_of`.
 
-    Raises ValueError also where the fixed part fits the data exactly.
+    Raises ValueError if the fixed part fits the data exactly.
     """
     return _determined(fit_of(model, use, instead))
 
 
 def determined_mixed_fit_of(model: Any) -> MixedFit:
-    """Return the fit of a mixed model that leaves something to judge by, as `mixed_fit_of`.
+    """Return the fit of a mixed model that leaves a residual; see `mixed_fit_of`.
 
-    Raises ValueError also where the fixed part of a linear model fits the data exactly.
+    Raises ValueError if the fixed part of a linear model fits the data exactly.
     """
     return _determined(mixed_fit_of(model))
 
 
 def determined_any_fit_of(model: Any) -> AnyFit:
-    """Return the fit of a mixed model of any kind, as `determined_mixed_fit_of`."""
+    """Return the fit of a mixed model of any kind; see `determined_mixed_fit_of`."""
     return _determined(any_fit_of(model))
 
 
 def _determined(fit: SomeFit) -> SomeFit:
     if not fit.is_determined:
         raise ValueError(
-            "the fixed part fits the data exactly, so that no variance is left to judge estimates "
-            "by: leave columns out or add rows"
+            "the fixed part fits the data exactly and leaves no residual variance, so there are no "
+            "standard errors: remove columns or add rows"
         )
     return fit
 
 
 def check_unpenalised(fit: AnyFit, what: str) -> None:
-    """Raise ValueError for a fit with prior distributions; `what` compares likelihoods."""
+    """Raise ValueError for a fit with priors; `what` is the comparison of likelihoods it is for."""
     if fit.spec.is_penalised:
         raise ValueError(
-            f"{what} would need likelihoods at their maxima, and a model fitted with a prior is "
-            "not at that of its own: fit it with prior=None, or compare predictions by "
-            "cross-validation"
+            f"{what} needs likelihoods at their maxima, and a model fitted with a prior is not at "
+            "its own: fit it with prior=None, or compare predictions by cross-validation"
         )
 
 
 def design_of(model: Any) -> FittedDesign:
-    """Return what a fitted estimator learned of its columns; a bare fit raises TypeError."""
+    """Return the design of a fitted estimator; raise TypeError for a bare fit."""
     design: FittedDesign | None = getattr(model, "design_", None)
     if design is None:
         mixed_fit_of(model)
-        raise TypeError("a fitted estimator is needed: a bare fit does not know its terms")
+        raise TypeError("expected a fitted estimator: a bare fit does not know its terms")
     return design
 
 
 def formula_of(model: Any) -> str:
-    """Return how a fitted model was written, in one line."""
+    """Return the formula of a fitted model, in one line."""
     written = str(getattr(model, "formula_", "linear mixed model"))
     residual = getattr(getattr(model, "design_", None), "residual", None)
     if residual is not None:
@@ -199,21 +198,21 @@ def coefficient_names(fit: AnyFit) -> list[str]:
 
 
 def stated_places(fit: AnyFit) -> list[int]:
-    """Return the positions of the coefficients that are stated and tested.
+    """Return the positions of the coefficients that are reported and tested.
 
-    The intercept is not where thresholds take its place.
+    Where thresholds take the place of the intercept, it is left out.
     """
     return list(range(len(threshold_names(fit)) > 0, len(fit.spec.fixed)))
 
 
 def stated_names(fit: AnyFit) -> list[str]:
-    """Return the names of the same."""
+    """Return the names of the coefficients that are reported and tested."""
     names = coefficient_names(fit)
     return [names[place] for place in stated_places(fit)]
 
 
 def threshold_names(fit: AnyFit) -> list[str]:
-    """Return the names of the thresholds between ordered categories, none of other responses."""
+    """Return the names of the thresholds between ordered categories; empty for other responses."""
     if not isinstance(fit, GeneralizedFit) or not fit.has_thresholds:
         return []
     return fit.threshold_names
@@ -226,15 +225,15 @@ def infinite_columns(fit: GeneralizedFit) -> list[str]:
 
 
 def infinite_names(fit: GeneralizedFit) -> list[str]:
-    """Return the same, and the names of infinite thresholds."""
+    """Return the names of infinite coefficients and thresholds."""
     names = threshold_names(fit)
     return infinite_columns(fit) + [names[place] for place in fit.separated_thresholds]
 
 
 def rows_of_fit(model: Any, X: Any, y: Any, sample_weight: Any, groups: Any, use: str) -> Rows:
-    """Read the rows of a linear fit once more, in any order, with codes of the fit's levels.
+    """Read the training rows of a linear fit again, in any order, with codes of the fit's levels.
 
-    `use` says what needs them. Raises ValueError if they are not given, or are other rows.
+    `use` says what needs them. Raises ValueError if they are missing, or are other rows.
     """
     given = given_rows(model, X, y, sample_weight, groups, use)
     return rows_at_levels(model.fit_, model._rows_of_fit(model._fitted, *given))
@@ -243,7 +242,7 @@ def rows_of_fit(model: Any, X: Any, y: Any, sample_weight: Any, groups: Any, use
 def series_of_fit(
     model: Any, X: Any, y: Any, sample_weight: Any, groups: Any, use: str
 ) -> tuple[Rows, ResidualRows]:
-    """Read the rows of a linear fit with a residual structure once more, as `rows_of_fit`."""
+    """Read the training rows of a linear fit with a residual structure; see `rows_of_fit`."""
     given = given_rows(model, X, y, sample_weight, groups, use)
     rows, residual = model._series_of_fit(model._fitted, *given)
     try:
@@ -258,7 +257,7 @@ def series_of_fit(
 def observations_of_fit(
     model: Any, X: Any, y: Any, sample_weight: Any, groups: Any, use: str
 ) -> Observations:
-    """Read the rows of a generalized fit once more, as `rows_of_fit`."""
+    """Read the training rows of a generalized fit; see `rows_of_fit`."""
     given = given_rows(model, X, y, sample_weight, groups, use)
     rows, offset = model._rows_of_fit(model._fitted, *given)
     written = model._fitted.response
@@ -268,7 +267,10 @@ def observations_of_fit(
 def curve_of_fit(
     model: Any, X: Any, y: Any, sample_weight: Any, groups: Any, use: str
 ) -> IntegratedCurve:
-    """Return the likelihood of the rows of a nonlinear fit at its estimates, as `rows_of_fit`."""
+    """Return the likelihood of the training rows of a nonlinear fit at its estimates.
+
+    See `rows_of_fit`.
+    """
     given = given_rows(model, X, y, sample_weight, groups, use)
     rows = model._rows_of_fit(model._fitted, *given)
     found: IntegratedCurve = model.fit_.likelihood_of(rows)
@@ -276,12 +278,12 @@ def curve_of_fit(
 
 
 def given_rows(model: Any, X: Any, y: Any, sample_weight: Any, groups: Any, use: str) -> GivenRows:
-    """Return the rows of a fit, y and weights read off X where a whole formula names them."""
-    design_of(model)  # which a bare fit has not
+    """Return the training rows; y and weights are read from X if a whole formula names them."""
+    design_of(model)  # a bare fit has none
     is_read = model._fitted.response is not None
     if X is None or (y is None and not is_read):
         raise ValueError(
-            f"{use} needs the rows of the fit, which the model does not keep: pass "
+            f"{use} needs the training data, which the model does not store: pass "
             + (
                 "X, the data frame with the columns of the formula"
                 if is_read
@@ -293,15 +295,14 @@ def given_rows(model: Any, X: Any, y: Any, sample_weight: Any, groups: Any, use:
 
 
 def check_maximum(fit: GeneralizedFit, use: str) -> None:
-    """Raise ValueError if a fit has no estimates that `use` could begin with."""
+    """Raise ValueError for a fit without finite estimates for `use` to start from."""
     if fit.separated:
         raise ValueError(
-            f"{use} begins with the estimates, and the coefficients of {infinite_columns(fit)} are "
-            "infinite: "
-            "leave such columns out or put rare categories together"
+            f"{use} starts from the estimates, and the coefficients of {infinite_columns(fit)} are "
+            "infinite: remove these columns or merge rare categories"
         )
     if fit.report.is_unbounded:
         raise ValueError(
-            f"{use} begins with the estimates, and a variance of this model has no maximum: leave "
-            "the term out"
+            f"{use} starts from the estimates, and a variance of this model has no finite "
+            "estimate: remove the term"
         )

@@ -1,4 +1,4 @@
-"""The share of a factor in the variance within one value of the fixed part, with an interval."""
+"""Heritability: a factor's share of the variance given the fixed effects, with an interval."""
 
 from __future__ import annotations
 
@@ -19,17 +19,22 @@ from skmixed.inference.table import Table
 
 
 def heritability(model: Any, factor: str | None = None, *, level: float = 0.95) -> Table:
-    """Estimate the share of a factor in the variance that fixed effects leave.
+    """Estimate heritability: a factor's share of the variance that the fixed effects leave.
+
+    It is the intraclass correlation of one factor, with a confidence interval, and allows for
+    related levels. For all factors at once, without intervals, use `icc`.
+
+    Read more in the user guide: :doc:`/guide/related_levels`.
 
     Parameters
     ----------
     model : estimator
-        A fitted `MixedLinearRegressor` whose terms are random intercepts.
+        A fitted `MixedLinearRegressor` with random intercepts only.
     factor : str, default=None
-        The grouping column whose levels are animals, lines or species; None is the one that has a
+        The grouping factor whose levels are animals, lines or species; None takes the one with a
         relationship.
     level : float, default=0.95
-        Confidence of the interval, between 0 and 1.
+        Confidence level of the intervals, between 0 and 1.
 
     Returns
     -------
@@ -43,15 +48,15 @@ def heritability(model: Any, factor: str | None = None, *, level: float = 0.95) 
 
     See Also
     --------
-    icc : Shares of all factors.
-    confidence_intervals : Of the standard deviations.
+    icc : Intraclass correlations of all factors.
+    confidence_intervals : Intervals of the standard deviations.
 
     Notes
     -----
-    With a relationship K the variance of the factor is that of its variance component times the
-    mean of the diagonal of K. The standard error is by the delta method from the second derivatives
-    of the likelihood in the relative variances, and the interval is made on the scale of the
-    logit, so that it stays between 0 and 1; at a variance of zero it is the whole range.
+    With a relationship K the variance of the factor is its variance component times the mean of the
+    diagonal of K. The standard error follows from the delta method and the second derivatives of
+    the likelihood. The interval is computed on the logit scale, so it stays between 0 and 1; for a
+    variance of zero it is the whole range.
 
     References
     ----------
@@ -74,13 +79,13 @@ def heritability(model: Any, factor: str | None = None, *, level: float = 0.95) 
     fit = determined_mixed_fit_of(model)
     if not isinstance(fit, Fit) or isinstance(fit, ResidualFit):
         raise ValueError(
-            "heritability is the share of a variance among those of a linear model with one "
-            "residual variance; variance_partition has the parts of others"
+            "heritability needs a linear model with a single residual variance: use "
+            "variance_partition for other models"
         )
     if any(term.columns != (CONSTANT,) for term in fit.spec.terms):
         raise ValueError(
-            "with random slopes or curves the shares differ from row to row: variance_partition "
-            "has their means"
+            "with random slopes or curves the share differs from row to row: use "
+            "variance_partition, which averages over rows"
         )
     name, position = _chosen(fit, factor)
     share, slopes = _share(fit, position)
@@ -106,7 +111,7 @@ def _chosen(fit: Fit, factor: str | None) -> tuple[str, int]:
         factor = related[0]
     if factor not in names:
         asked = "name the factor" if factor is None else f"factor={factor!r} is not in the model"
-        raise ValueError(f"{asked}: there are {names}")
+        raise ValueError(f"{asked}: the factors are {names}")
     return factor, names.index(factor)
 
 

@@ -1,4 +1,4 @@
-"""Fits of one model to several completions of the same data, put together."""
+"""Pooling of fits to several imputed data sets."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _RULES = "Rubin's rules; degrees of freedom by Barnard and Rubin."
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class PooledFits(TabularResult):
-    """Estimates of several fits of one model, put together.
+    """Pooled estimates of fits to multiply imputed data.
 
     Parameters
     ----------
     table : Table
         The coefficients: estimate, std_error, df, statistic, p_value, lower, upper, and
-        missing_information, the share of what the complete data would tell.
+        missing_information, the fraction of information lost to missing values.
     components : Table
-        Deviations and correlations of random effects, and other parameters: the mean over the
-        fits, and the standard deviation between these.
+        Standard deviations and correlations of the random effects and other parameters: the mean
+        over the fits, and the standard deviation between fits.
     n_models : int
         Number of fits.
 
@@ -70,17 +70,20 @@ class PooledFits(TabularResult):
 def pool(
     models: Sequence[Any], *, df: DfMethod | float = "auto", level: float = 0.95
 ) -> PooledFits:
-    """Put fits of one model to several imputed data sets together, by Rubin's rules.
+    """Pool fits to multiply imputed data by Rubin's rules.
+
+    Read more in the user guide: :doc:`/guide/inference`.
 
     Parameters
     ----------
     models : sequence of estimators
-        Two or more fitted mixed models of one kind with the same coefficients.
+        Two or more fitted mixed models of one kind, with the same coefficients, one for each
+        imputed data set.
     df : {"auto", "satterthwaite", "kenward-roger", "residual", "normal"} or float, default="auto"
-        Degrees of freedom that the tests would have without missing values: those of
-        `coefficient_table` by that method, averaged over the fits, or a number.
+        Degrees of freedom for complete data: a method of `coefficient_table`, averaged over the
+        fits, or a number.
     level : float, default=0.95
-        Probability of the intervals.
+        Confidence level of the intervals, between 0 and 1.
 
     Returns
     -------
@@ -90,26 +93,26 @@ def pool(
     Raises
     ------
     TypeError
-        For what is no mixed model.
+        If one of the models is not a mixed model.
     ValueError
-        For fewer than two models, for models of other coefficients or parameters, and where one has
-        an infinite coefficient.
+        For fewer than two models, models with different coefficients or parameters, and infinite
+        coefficients.
 
     See Also
     --------
-    coefficient_table : Of one model.
+    coefficient_table : Coefficients of a single model.
 
     Notes
     -----
-    With the mean U of the squared standard errors and the variance B of m estimates, the error is
-    the root of T = U + (1 + 1/m) B, and with the share s = (1 + 1/m) B / T the degrees of freedom
-    are those of [2]_: 1/df = s^2 / (m - 1) + 1/d', d' = (1 - s) d (d + 1) / (d + 3), d being those
-    of complete data. In R: ``pool`` of mice, whose figures these are, at the same `df`; ``dfcom``
-    is the number. ``modelFixedEff`` of merTools has other errors: it adds a standard error where
-    its square is meant.
+    Let U be the mean of the squared standard errors and B the variance of the m estimates. The
+    pooled standard error is the square root of T = U + (1 + 1/m) B. With s = (1 + 1/m) B / T the
+    degrees of freedom are those of [2]_: 1/df = s^2 / (m - 1) + 1/d', d' = (1 - s) d (d + 1) / (d +
+    3), d being those for complete data. In R: ``pool`` of mice gives the same figures for the same
+    `df`, its ``dfcom``. ``modelFixedEff`` of merTools gives other standard errors, because it adds
+    a standard error where its square belongs.
 
-    Means of deviations and correlations are those of ``modelRandEffStats`` of merTools. What they
-    vary by is between the fits alone, and no standard error.
+    Means of standard deviations and correlations are those of ``modelRandEffStats`` of merTools.
+    The standard deviation between fits is not a standard error: it lacks the variance within fits.
 
     References
     ----------
@@ -134,7 +137,7 @@ def pool(
     """
     fits = [snapshot(model) for model in models]
     if len(fits) < 2:
-        raise ValueError(f"pool needs two fits or more, and got {len(fits)}")
+        raise ValueError(f"pool needs two or more fits, got {len(fits)}")
     method, complete = _complete_degrees(df)
     tests = [CoefficientTests.of(model, method) for model in fits]
     _check_alike([each.fit for each in tests])
@@ -159,9 +162,9 @@ def pool(
 def pooled(
     estimates: FloatArray, variances: FloatArray, degrees: FloatArray, level: float
 ) -> dict[str, FloatArray]:
-    """Put m estimates of k numbers, (m, k), with their variances, (m, k), together.
+    """Pool m estimates of k parameters, (m, k), with their variances, (m, k).
 
-    `degrees`, (k,), are those of complete data.
+    `degrees`, (k,), are those for complete data.
     """
     m = len(estimates)
     mean, within = estimates.mean(axis=0), variances.mean(axis=0)
@@ -197,22 +200,23 @@ def _complete_degrees(df: DfMethod | float) -> tuple[DfMethod, float | None]:
 
 
 def _check_alike(fits: Sequence[AnyFit]) -> None:
-    """Raise ValueError for fits that are not of one model."""
+    """Raise ValueError unless all fits are of one model."""
     first = fits[0]
     for number, fit in enumerate(fits):
         if getattr(fit, "separated", ()):
             raise ValueError(
-                f"model {number} has an infinite coefficient, of which there is no mean"
+                f"model {number} has an infinite coefficient, which cannot be averaged"
             )
         parts = ((coefficient_names(each), dropped_places(each)) for each in (first, fit))
         if type(fit) is not type(first) or len({str(part) for part in parts}) > 1:
             raise ValueError(
                 f"model {number} has the coefficients {coefficient_names(fit)} and model 0 has "
-                f"{coefficient_names(first)}, some dropped perhaps: pool puts fits of one model "
-                "together"
+                f"{coefficient_names(first)}, or others are dropped: pool takes fits of one model"
             )
         if [part.name for part in components_of(fit)] != [p.name for p in components_of(first)]:
-            raise ValueError(f"model {number} has other random effects or residuals than model 0")
+            raise ValueError(
+                f"model {number} differs from model 0 in its random effects or residuals"
+            )
 
 
 def _components(fits: Sequence[AnyFit], title: str) -> Table:

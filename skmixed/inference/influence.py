@@ -1,4 +1,4 @@
-"""How much rows and levels pull the estimates."""
+"""Influence of rows and levels on the estimates."""
 
 from __future__ import annotations
 
@@ -50,66 +50,74 @@ def influence(
     refit: bool = False,
     missing: Literal["raise", "nan"] | None = None,
 ) -> Table:
-    """Measure the influence of rows, or of whole levels of a factor.
+    """Compute leverage, Cook's distance and case-deletion changes of the coefficients.
+
+    Use it to find rows, or with `by` whole groups, that dominate the estimates. For residuals alone
+    use `residuals`.
+
+    Read more in the user guide: :doc:`/guide/intervals`.
 
     Parameters
     ----------
     model : MixedLinearRegressor, MixedClassifier or MixedGeneralizedRegressor
-        Fitted.
+        A fitted mixed model.
     X, y, sample_weight, groups : array-like
-        The rows of the fit, as given to `fit`; the model does not keep them. After `lmer`, `glmer`,
+        The training data, as passed to ``fit``; the model does not store it. After `lmer`, `glmer`,
         `clmm` or `nlmer` the data frame X is enough: y and the weights, such as trials, are read
         from it.
     by : str or None, default=None
-        Name of a factor whose levels are left out one at a time; None is about rows.
+        Name of a grouping factor whose levels are deleted one at a time; None deletes single rows.
     refit : bool, default=False
-        Whether to fit the model again without each row or level. Otherwise the variances stay as
-        they are, and changes of the coefficients are exact at these.
+        Whether to refit the model without each row or level. Otherwise the variances are held at
+        their estimates, given which the changes of the coefficients are exact.
     missing : {"raise", "nan"} or None, default=None
-        Whether rows with missing values are an error, or have NaN, and are in no level. None is
-        "raise", or "nan" of a model by na_action="exclude".
+        Whether rows with missing values raise an error or get NaN. None means "raise", or "nan" for
+        a model fitted with na_action="exclude".
 
     Returns
     -------
     Table
-        A row for every row of X, under its index if it has one: residual (conditional, in units of
-        y; of a generalized model that of the working model, on the scale of the link), leverage
-        (diagonal of the hat matrix of the fitted values), studentised (the residual over its
-        standard deviation) and cooks_distance, then the change of every coefficient when the row is
-        left out. With `by`, a row a level: leverage (the sum over its rows), cooks_distance (of the
-        fixed coefficients), and the same changes. With `refit` there are changes of all parameters,
-        named as by `confidence_intervals`, and cooks_distance is that of the coefficients; NaN
-        where the model cannot be fitted without.
+        A row for each row of X, under its index if it has one: residual (conditional, in units of
+        y; for a generalized model that of the working model, on the scale of the link), leverage
+        (diagonal of the hat matrix), studentised (residual divided by its standard deviation),
+        cooks_distance, and the change of each coefficient when the row is deleted. With `by`, a row
+        for each level: leverage (summed over its rows), cooks_distance (of the fixed coefficients)
+        and the same changes. With `refit`, changes of all parameters, named as in
+        `confidence_intervals`, and Cook's distance of the coefficients; NaN where the model cannot
+        be refitted.
 
     Raises
     ------
     ValueError
-        If these are not the rows of the fit, for an unknown factor, if the fit left no residual,
-        if coefficients or variances of a generalized model are infinite, and for a refit of a model
+        If these are not the training data, for an unknown factor, if the fit leaves no residual, if
+        coefficients or variances of a generalized model are infinite, and for a refit of a model
         with a residual structure.
 
     See Also
     --------
-    skmixed.MixedLinearRegressor.loo_predict : Predictions without a row or level.
-    residuals : Residuals of other kinds.
+    residuals : Residuals of all kinds.
+    skmixed.MixedLinearRegressor.loo_predict : Leave-one-out predictions.
+    skmixed.display.ResidualsDisplay : Residual plots, with leverage.
 
     Notes
     -----
-    All is at the variances of the fit, unless `refit` asks for others. For rows h is as in lme4's
-    ``hatvalues``, studentised residuals, r w^(1/2) / (sigma (1 - h)^(1/2)), as its ``rstudent`` has
-    them (``rstandard`` of ``lm``), and Cook's distance, r^2 w h / ((1 - h)^2 sigma^2 p), as in its
-    ``cooks.distance``; p is the number of independent fixed columns. For levels, and refits, it is
-    c'V_b^-1 c / p, c being the change of the coefficients and V_b their covariance; that of R's
-    ``influence(model)`` is (n - p) / n of it, n the number of rows or levels. Changes are R's
-    ``dfbeta``, of refits ``dfbeta(influence(model))``, in units of the coefficients. One pass over
-    the rows does for rows and for a factor that contains all others; other factors take an
-    evaluation of the model a level, and refits a search each.
+    Unless `refit` is True, the variances are those of the fit. For rows, the leverage h is that of
+    lme4's ``hatvalues``; studentised residuals, r w^(1/2) / (sigma (1 - h)^(1/2)), are those of its
+    ``rstudent`` (``rstandard`` of ``lm``); and Cook's distance, r^2 w h / ((1 - h)^2 sigma^2 p), is
+    that of its ``cooks.distance``, p being the number of independent fixed columns. For levels, and
+    with `refit`, it is c'V_b^-1 c / p, c being the change of the coefficients and V_b their
+    covariance; that of R's ``influence(model)`` is (n - p) / n times this, n being the number of
+    rows or levels. Changes are R's ``dfbeta``, and with `refit` ``dfbeta(influence(model))``, in
+    units of the coefficients.
 
-    Of a generalized model it is the influence in the linear mixed model that it is near its
-    estimates, with weights of one trial or row and a residual variance of one: what one step of
-    Newton's method changes. For many levels that is near what a refit without the level finds at
-    these variances. R's ``hatvalues`` warns that for such models it makes no sense: it is not of
-    their weights, and can exceed one.
+    For rows, and for a factor that contains all others, one pass over the rows is enough. Other
+    factors take one evaluation of the model per level, and refits one search each.
+
+    For a generalized model the figures are those of the linear mixed model that approximates it at
+    the estimates (weights of one trial or row, residual variance one): the change after one Newton
+    step. With many levels this is close to a refit at the same variances. It differs from R's
+    ``hatvalues``, which ignores the working weights and warns that it makes no sense for such
+    models.
 
     References
     ----------
@@ -132,7 +140,7 @@ def influence(
     """
     model = snapshot(model)
     determined_mixed_fit_of(model)
-    design_of(model)  # which a bare fit has not
+    design_of(model)  # a bare fit has none
     X, y, sample_weight, groups = model._with_response(X, y, sample_weight, groups)
     complete = model._complete_rows(X, y, sample_weight, groups, missing)
     if complete is not None:
@@ -144,11 +152,13 @@ def influence(
         return Table(table.title, padded, table.notes)
     whole, fit, rows, observations = _read(model, X, y, sample_weight, groups)
     if by is not None and by not in model.n_groups_:
-        raise ValueError(f"by={by!r} is no factor of the model, which has {list(model.n_groups_)}")
+        raise ValueError(
+            f"by={by!r} is not a grouping factor of the model, which has {list(model.n_groups_)}"
+        )
     if refit and isinstance(fit, ResidualFit):
         raise ValueError(
-            f"refit=True takes rows out of sums that a model with residual={model.residual!r} does "
-            "not have: leave refit out, or refit without them by query() of the data"
+            f"refit=True is not available with residual={model.residual!r}: use refit=False, or "
+            "fit the model to the data without these rows"
         )
     if by is None:
         frame, codes = _by_row(fit, rows), np.arange(len(rows.columns))
@@ -169,7 +179,7 @@ def influence(
     stated = [*stated_places(whole), *range(len(fit.beta), found.shape[1])]
     frame = pd.concat([frame, found.iloc[:, stated]], axis=1).set_axis(labels, axis=0)
     what = "rows" if by is None else f"the levels of {by}"
-    notes = ("The model is fitted again without each.",) if refit else ()
+    notes = ("The model is refitted without each.",) if refit else ()
     return Table(f"Influence of {what}: {formula_of(model)}", frame, notes)
 
 
@@ -179,7 +189,7 @@ def _labels_of(X: Any, n_rows: int) -> pd.Index[Any]:
 
 
 def studentised(model: Any, X: Any, y: Any, sample_weight: Any, groups: Any) -> FloatArray:
-    """Return residuals over their standard deviations, (n,), of the rows of a linear fit."""
+    """Return the studentised residuals, (n,), of the training rows of a linear fit."""
     _, fit, rows, _ = _read(model, X, y, sample_weight, groups)
     return _by_row(fit, rows)["studentised"].to_numpy()
 
@@ -193,7 +203,7 @@ def leverages(model: Any, X: Any, y: Any, sample_weight: Any, groups: Any) -> Fl
 def _read(
     model: Any, X: Any, y: Any, sample_weight: Any, groups: Any
 ) -> tuple[MixedFit, Fit, Rows, Observations | None]:
-    """Read the rows of a fit once more; the fit, the linear model near it, and its rows."""
+    """Read the training rows again; return the fit, the linear model near it, and its rows."""
     whole = determined_mixed_fit_of(model)
     if not isinstance(whole, GeneralizedFit):
         return whole, whole, rows_of_fit(model, X, y, sample_weight, groups, "influence"), None
@@ -240,12 +250,12 @@ def _distance(fit: Fit, changes: FloatArray) -> FloatArray:
 def _refitted(
     whole: MixedFit, rows: Rows, observations: Observations | None, codes: IntArray, n_parts: int
 ) -> pd.DataFrame:
-    """Return the changes of all parameters, the coefficients first, without each part of the rows.
+    """Return the changes of all parameters, coefficients first, on deleting each part of the rows.
 
-    `codes`, (n,), tell the part of every row.
+    `codes`, (n,), hold the part of each row.
     """
     parts = [np.flatnonzero(codes == part) for part in range(n_parts)]
-    is_lost = [False] * n_parts  # those of generalized models have NaN already
+    is_lost = [False] * n_parts  # lost refits of generalized models are NaN already
     refits: Refits | GeneralizedRefits
     if isinstance(whole, GeneralizedFit):
         assert observations is not None
@@ -265,7 +275,7 @@ def _refitted(
 
 
 def _linear_without(fit: Fit, summed: SummedRows, chosen: IntArray) -> Fit | None:
-    """Fit a model to all rows but some, (m,); None where nothing is left for the residual."""
+    """Fit a model to all rows but some, (m,); None if nothing is left for the residual."""
     try:
         again = Fit.of(summed.without(chosen), fit.spec)
     except ValueError:

@@ -1,6 +1,6 @@
-"""Confidence intervals of coefficients and variance components.
+"""Confidence intervals for coefficients and variance components.
 
-Wald intervals of variance components come from the curvature of the criterion at the optimum.
+Wald intervals for variance components come from the curvature of the criterion at the optimum.
 """
 
 from __future__ import annotations
@@ -54,21 +54,21 @@ from skmixed.inference.table import Table
 
 Limits = tuple[float, float]
 _NO_LIMITS: Limits = (float("nan"), float("nan"))
-_MOST_LOG_ERROR = 1.0  # of a log deviation: beyond, zero lies within one error of the deviation
+_MOST_LOG_ERROR = 1.0  # of a log deviation: beyond, zero is within one standard error
 _NEAR_ZERO_NOTE = (
-    "No Wald limits of {names}: zero is within one standard error, where the logarithm is far from "
-    "normal. Take method='profile'."
+    "No Wald limits for {names}: zero is within one standard error, where the logarithm is far "
+    "from normal. Use method='profile'."
 )
 
 
 def variance_limits(fit: MixedFit, components: list[Component], quantile: float) -> list[Limits]:
-    """Return intervals of deviations, correlations, sigma or a dispersion by the delta method.
+    """Return Wald intervals for deviations, correlations, sigma or a dispersion (delta method).
 
-    Deviations, their ratios and dispersions are taken to be normal on the scale of their logarithm,
-    correlations on that of Fisher's z = atanh r, powers as they are. `components` have no
-    coefficients among them; `quantile` is the half-width in standard errors. NaN where the estimate
-    is on the boundary, zero or of absolute value one, where a deviation is less than its standard
-    error, and where a generalized model has a variance without a maximum, which is held.
+    Deviations, their ratios and dispersions are taken as normal on the logarithmic scale,
+    correlations on that of Fisher's z = atanh r, powers on their own. `components` contain no
+    coefficients; `quantile` is the half-width in standard errors. NaN if the estimate is on the
+    boundary, is a standard deviation below its standard error, or a variance of a generalized model
+    without a maximum, which is held.
     """
     covariance = _log_covariance(fit)
     changes = _covariance_changes(fit)
@@ -93,8 +93,7 @@ def variance_limits(fit: MixedFit, components: list[Component], quantile: float)
 def _log_covariance(fit: MixedFit) -> FloatArray:
     """Return the covariance of theta and of log sigma^2 or log dispersion, (t + 1, t + 1).
 
-    Parameters of a residual structure stand between them.
-    There is none of a residual variance that is given.
+    Parameters of a residual structure stand between them. A known residual variance has no entry.
     """
     if not isinstance(fit, GeneralizedFit):
         return Curvature.of(fit).log_covariance()
@@ -104,9 +103,9 @@ def _log_covariance(fit: MixedFit) -> FloatArray:
 
 
 def _covariance_changes(fit: MixedFit) -> list[FloatArray]:
-    """Return the derivative in theta of every factor's covariance, (t_f, k, k).
+    """Return the derivative in theta of each factor's covariance, (t_f, k, k).
 
-    It is over sigma^2 in scaled units, of effects in raw ones.
+    The covariance is relative to sigma^2 in scaled units, of effects in raw units.
     """
     coordinates = Coordinates.natural(fit.problem.structures)
     directions = coordinates.directions(coordinates.read(fit.evaluation.lambdas))
@@ -121,8 +120,8 @@ def _covariance_changes(fit: MixedFit) -> list[FloatArray]:
 def _gradient(fit: MixedFit, component: Component, changes: list[FloatArray]) -> FloatArray:
     """Return the derivative of a component on its scale, (t + 1,).
 
-    It is in theta, the parameters of a residual structure, and log sigma^2, or log dispersion,
-    which Omega has nothing to do with.
+    It is in theta, the parameters of a residual structure, and log sigma^2 or log dispersion, on
+    which Omega does not depend.
     """
     places = np.cumsum([0] + [len(change) for change in changes])
     n_phi = len(fit.phi) if isinstance(fit, ResidualFit) else 0
@@ -174,75 +173,81 @@ def confidence_intervals(
     sample_weight: Any = None,
     groups: Any = None,
 ) -> Table:
-    """Return intervals of standard deviations, correlations, sigma and the coefficients.
+    """Compute confidence intervals for variance components and fixed coefficients.
+
+    Wald intervals are instant and suit coefficients; profile intervals suit variance components,
+    whose estimates have skewed distributions; the bootstrap makes the fewest assumptions and takes
+    longest. For tests use `coefficient_table`, for intervals of predictions ``predict_interval``.
+
+    Read more in the user guide: :doc:`/guide/intervals`.
 
     Parameters
     ----------
     model : estimator
         A fitted mixed model.
     parameters : str, list of str or None, default=None
-        Names of the parameters whose intervals are wanted, as the table has them; ``"fixed"`` are
-        the coefficients and thresholds, ``"random"`` the standard deviations and correlations of
-        random effects, None is all. Profiles of others are then not computed.
+        Names of the parameters, as in the table. ``"fixed"`` stands for the coefficients and
+        thresholds, ``"random"`` for the standard deviations and correlations of the random effects;
+        None for all. Only their profiles are computed.
     method : {"wald", "profile", "bootstrap"}, default="wald"
-        "wald": from the curvature at the optimum; t intervals for coefficients (normal ones of
-        generalized models), symmetric ones on a logarithmic scale for deviations and dispersions,
-        and on that of Fisher's z for correlations. "profile":
-        all values that a likelihood-ratio test does not reject. "bootstrap": percentiles of a
-        parametric bootstrap.
+        "wald" uses the curvature at the optimum: t intervals for coefficients (normal for
+        generalized models), symmetric intervals on the logarithmic scale for standard deviations
+        and dispersions and on that of Fisher's z for correlations. "profile" contains the values
+        that a likelihood-ratio test does not reject. "bootstrap" takes percentiles of a parametric
+        bootstrap.
     level : float, default=0.95
-        Probability of the intervals.
+        Confidence level of the intervals, between 0 and 1.
     df : {"auto", "satterthwaite", "kenward-roger", "residual", "normal"}, default="auto"
-        For "wald": where the degrees of freedom of coefficients come from.
+        For "wald": method for the degrees of freedom of coefficients; see `coefficient_table`.
     covariance : RobustCovariance or None, default=None
-        For "wald": what `robust_covariance` returns, for intervals of coefficients and thresholds
-        that do not trust the model's covariance; None is the model's own. Those of variances stay.
+        For "wald": result of `robust_covariance`, for cluster-robust intervals of coefficients and
+        thresholds; None uses the model-based covariance. Intervals of variance components do not
+        change.
     n_samples : int, default=1000
         For "bootstrap": number of replicates.
-    random_state : None, int, or numpy.random.Generator, default=None
-        For "bootstrap": source of its draws.
+    random_state : int, RandomState instance, Generator or None, default=None
+        For "bootstrap": seed of the random number generator; pass an int for reproducible results.
     X, y, sample_weight, groups : array-like, default=None
-        The rows of the fit, as given to `fit`: for profiles and bootstraps of generalized and
-        nonlinear models, which do not keep them. After `lmer`, `glmer`, `clmm` or `nlmer` the data
-        frame X is enough: y and the weights, such as trials, are read from it.
+        The training data, as passed to ``fit``; the model does not store it. Needed for profiles
+        and bootstraps of generalized and nonlinear models. After `lmer`, `glmer`, `clmm` or `nlmer`
+        the data frame X is enough: y and the weights, such as trials, are read from it.
 
     Returns
     -------
     Table
-        Columns estimate, lower and upper; rows named as in lme4 (``sd_x|g``, ``cor_x.z|g``,
-        ``sigma``, or ``dispersion`` of a family that has one; before it the parameters of a
-        residual structure), then the thresholds between ordered
-        categories (``low|high``; they have no profile) and the coefficients. A Wald
-        interval of a variance that is zero, of a deviation that is less than its own standard
-        error, or of a correlation of one, is NaN; a profile interval
-        goes up to the boundary where that is not rejected. A profile limit that cannot be found is
-        NaN, with a warning. NaN are also the correlation of an effect that does not vary, the
-        interval of a variance that nothing tells from other parts of the model, and that of an
-        infinite coefficient.
+        Columns estimate, lower and upper. Rows are named as in lme4: ``sd_x|g``, ``cor_x.z|g``,
+        parameters of a residual structure, ``sigma`` or ``dispersion``, thresholds between ordered
+        categories (``low|high``; they have no profile), and the coefficients. NaN are Wald
+        intervals for a variance of zero, a standard deviation below its standard error or a
+        correlation of one (a profile interval extends to the boundary if that is not rejected);
+        profile limits that cannot be found; and intervals of infinite coefficients, of correlations
+        with an effect of variance zero, and of variances that the data do not identify.
 
     Raises
     ------
     ValueError
-        For an unknown method or parameter, a robust covariance with another than "wald", if rows
-        are needed and not given or are others, and as in `coefficient_table`.
+        For an unknown method or parameter, a robust covariance with another method than "wald", if
+        training data are needed but missing or are other rows, and as in `coefficient_table`.
 
     Warns
     -----
     UserWarning
-        Where a limit of a profile cannot be found, which is then NaN; the others stand.
+        If a limit of a profile cannot be found; it is then NaN.
 
     See Also
     --------
     profile : The curves behind profile intervals.
-    bootstrap : The replicates behind bootstrap intervals, and other kinds of them.
+    bootstrap : The replicates behind bootstrap intervals; `bootstrap_intervals` has other kinds.
     coefficient_table : Tests of the coefficients.
+    skmixed.display.ProfileDisplay : Plots of the profiles.
 
     Notes
     -----
-    In R: ``confint(model)`` is ``method="profile"``, and ``confint(model, method = "Wald")`` is
-    ``df="normal"``, with NA for all variance components. As in R, profiles are those of the full
-    likelihood; a model fitted by REML is refitted for them, and estimates are those of that fit.
-    Limits are found by Newton's method on the root of the profile deviance, with exact derivatives.
+    In R: ``confint(model)`` is ``method="profile"``; ``confint(model, method = "Wald")`` is
+    ``df="normal"``, with NA for the variance components. As in R, profiles are those of the full
+    likelihood: a model fitted by REML is refitted by maximum likelihood, and the estimates are
+    those of the refit. Limits are found by Newton's method on the signed root of the profile
+    deviance, with exact derivatives.
 
     References
     ----------
@@ -281,7 +286,7 @@ def confidence_intervals(
     if method not in makers:
         raise ValueError(f"method={method!r} is not one of {', '.join(map(repr, makers))}")
     if covariance is not None and method != "wald":
-        raise ValueError(f"a robust covariance goes with method='wald', not with {method!r}")
+        raise ValueError(f"a robust covariance needs method='wald', not {method!r}")
     check_probability(level)
     components, limits, notes = makers[method]()
     frame = pd.DataFrame(
@@ -334,7 +339,7 @@ def _wald(
     if isinstance(fit, GeneralizedFit) and fit.report.is_unbounded:
         near_zero = []  # a variance without a maximum is held
     dispersion = " and the dispersion" if "dispersion" in fit.scales else ""
-    scale = f"Deviations{dispersion} on a logarithmic scale"
+    scale = f"Standard deviations{dispersion} on the logarithmic scale"
     has_correlations = any(range_of(fit, part) == (-1.0, 1.0) for part in of_variances)
     scale += ", correlations on that of Fisher's z." if has_correlations else "."
     if near_zero:
@@ -371,7 +376,7 @@ def _bootstrap(
     for part in components:  # of columns that share a deviation the first has it
         columns = part.columns if part.kind == "cor" else part.columns[:1]
         limits.append(drawn[part.kind, part.term, columns])
-    return components, limits, (f"Percentiles of {n_samples} replicates, parametric bootstrap.",)
+    return components, limits, (f"Percentiles of {n_samples} parametric bootstrap replicates.",)
 
 
 def _profile(model: Any, parameters: Parameters, level: float, rows: GivenRows) -> Intervals:
@@ -382,10 +387,10 @@ def _profile(model: Any, parameters: Parameters, level: float, rows: GivenRows) 
     profile = (
         "Profile of the penalised likelihood" if fit.spec.is_penalised else "Profile likelihood"
     )
-    note = f"{profile}." if is_given else f"{profile}, of the fit by ML."
+    note = f"{profile}." if is_given else f"{profile}, after a refit by ML."
     notes: tuple[str, ...] = (note,)
     if threshold_names(fit):
-        notes += ("Of thresholds there is no profile.",)
+        notes += ("Thresholds have no profile.",)
     return [component for component, _ in curves], limits, notes
 
 

@@ -12,39 +12,45 @@ from skmixed.inference.fitted import determined_any_fit_of, snapshot
 
 
 def log_likelihood(model: Any, *, method: Method | None = None, refit: bool = False) -> float:
-    """Return the log-likelihood of a fit, full or restricted.
+    """Compute the log-likelihood of a fit, full or restricted.
+
+    `compare_models` has likelihood-ratio tests and information criteria.
+
+    Read more in the user guide: :doc:`/guide/reml`.
 
     Parameters
     ----------
     model : estimator
         A fitted mixed model.
     method : {"ml", "reml"} or None, default=None
-        Which likelihood; None is the one that the model was fitted by.
+        Full ("ml") or restricted ("reml") likelihood; None is the one the model was fitted by.
     refit : bool, default=False
-        Whether it is at its own maximum, or at the variances of the fit.
+        Whether to evaluate the other likelihood at its own maximum instead of at the estimated
+        variances.
 
     Returns
     -------
     float
-        The log-likelihood; -2 times it is the deviance.
+        The log-likelihood; the deviance is -2 times this.
 
     Raises
     ------
     TypeError
-        For what is no mixed model or has a posterior in the place of a fit.
+        If the model is not a mixed model, or has posterior draws instead of a fit.
     ValueError
-        If the model is not fitted or leaves no residual, for an unknown method, for "reml" of
-        generalized models, and for what takes the rows: other methods of nonlinear models.
+        If the model is not fitted or leaves no residual; for an unknown method, "reml" of a
+        generalized model, and the other method of a nonlinear model, which would need the training
+        data.
 
     See Also
     --------
-    compare_models : Tests that refit by maximum likelihood where they must.
+    compare_models : Likelihood-ratio tests, with refits by maximum likelihood where needed.
 
     Notes
     -----
-    In R: ``logLik(model, REML = FALSE)`` of a model fitted by REML is that at the variances of the
-    fit; ``logLik(refitML(model))`` the other. Models with a residual structure and those without
-    random terms are refitted in either case.
+    In R: ``logLik(model, REML = FALSE)`` of a model fitted by REML is evaluated at the estimated
+    variances; ``logLik(refitML(model))`` corresponds to ``refit=True``. Models with a residual
+    structure and those without random terms are refitted in either case.
 
     Examples
     --------

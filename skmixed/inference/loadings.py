@@ -1,4 +1,4 @@
-"""Loadings of random effects of reduced rank on latent effects."""
+"""Factor loadings of reduced-rank random effects."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from skmixed.inference.table import Table
 
 
 def loadings_table(model: Any) -> Table:
-    """Tabulate the loadings of random effects of reduced rank.
+    """Tabulate the factor loadings of reduced-rank random effects.
+
+    Read more in the user guide: :doc:`/guide/covariances`.
 
     Parameters
     ----------
@@ -30,12 +32,11 @@ def loadings_table(model: Any) -> Table:
     Returns
     -------
     Table
-        A row for every factor and column of such a term, which are the index. ``latent1``,
-        ``latent2`` and so on are the loadings: what an increase of a latent effect by its standard
-        deviation, which is one, adds to the effect of the column. ``unique_sd`` is the standard
-        deviation of what the column has of its own, zero for ``rr``, and ``communality`` the share
-        of its variance that is due to the latent effects; NaN where it has none. Those of
-        generalized models are on the scale of the link.
+        A row for each column of such a term, indexed by factor and column. ``latent1``, ``latent2``
+        and so on are the loadings: the change in the column's effect per standard deviation of a
+        latent effect (latent effects have unit variance). ``unique_sd`` is the standard deviation
+        specific to the column, zero for ``rr``, and ``communality`` the share of its variance due
+        to the latent effects, NaN if it has none. For generalized models on the scale of the link.
 
     Raises
     ------
@@ -44,17 +45,18 @@ def loadings_table(model: Any) -> Table:
 
     See Also
     --------
-    random_effects_table : The effects of every level, latent ones and a column's own together.
-    confidence_intervals : Intervals of deviations and correlations, by ``.common`` and ``.unique``.
+    random_effects_table : The effects of each level, latent and specific parts together.
+    confidence_intervals : Intervals of standard deviations and correlations, with the suffixes
+        ``.common`` and ``.unique``.
 
     Notes
     -----
     With loadings L and unique variances Psi the covariance of the effects is L L' + Psi, which is
-    what `random_covariance_` has. Loadings are determined up to a rotation, L T with an orthogonal
-    T. Here they are lower triangular, as in glmmTMB: the first column loads on the first latent
-    effect alone, the second on the first two. No diagonal entry is negative; glmmTMB leaves signs
-    as they come. In R: ``model$obj$env$report(model$fit$parfull)$fact_load``. Other rotations,
-    varimax for one, are made of these, for example by the package factor_analyzer.
+    in `random_covariance_`. Loadings are determined up to a rotation. Here they are lower
+    triangular, as in glmmTMB: the first column loads on the first latent effect only, the second on
+    the first two. Diagonal entries are not negative; glmmTMB leaves their signs arbitrary. In R:
+    ``model$obj$env$report(model$fit$parfull)$fact_load``. For other rotations, such as varimax,
+    pass the loadings to a package such as factor_analyzer.
 
     Examples
     --------
@@ -78,23 +80,23 @@ def loadings_table(model: Any) -> Table:
     """
     model = snapshot(model)
     fit = determined_mixed_fit_of(model)
-    design_of(model)  # which a bare fit has not
+    design_of(model)  # a bare fit has none
     found = [each for each in wholes(fit.ordered_terms) if each[0].structure.n_latent]
     if not found:
         raise ValueError(
-            "the model has no loadings: its random terms are not of reduced rank. Write "
-            "rr(0 + x | g, d=2), or fa(...) for variances of the columns' own beside it"
+            "the model has no loadings, because none of its random terms has reduced rank: use "
+            "rr(0 + x | g, d=2), or fa(...) to add unique variances"
         )
     frame = pd.concat([_of_parts(fit, parts) for parts in found])
     latent = sorted(name for name in frame.columns if isinstance(name, int))
     frame = frame[[*latent, "unique_sd", "communality"]]
     frame = frame.rename(columns={number: f"latent{number}" for number in latent})
-    notes = ("Loadings are lower triangular; a rotation of them fits as well.",)
+    notes = ("Loadings are lower triangular; any rotation fits equally well.",)
     return Table(f"Loadings: {formula_of(model)}", frame, notes)
 
 
 def _of_parts(fit: MixedFit, parts: tuple[Term, ...]) -> pd.DataFrame:
-    """Tabulate the loadings of one term, columns by number; the other parts are beside it."""
+    """Tabulate the loadings of one term, columns by number, beside its other parts."""
     layout, (term, *beside) = fit.products.layout, parts
     covariance = fit.term_covariance(term)
     loadings = term.structure.loadings(covariance)

@@ -1,4 +1,4 @@
-"""Values of the parameters of a fit, some of them others than the estimates."""
+"""Parameter values of a fit, some replaced by given ones."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from skmixed.inference.components import (
     deviations_and_correlations,
 )
 
-_CONTRADICTION_OF_CORRELATIONS = 1e-10  # of the variances: below it an eigenvalue is rounding
+_CONTRADICTION_OF_CORRELATIONS = 1e-10  # of the variances: smaller eigenvalues are rounding
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ParameterValues:
-    """Values of the parameters of a model, of which responses are drawn."""
+    """Parameter values from which responses are simulated."""
 
     beta: FloatArray  # (n_fixed,)
     roots: Blocks  # (k, k) of every used factor, lower triangular, of covariances of effects
@@ -31,15 +31,15 @@ class ParameterValues:
 
     @classmethod
     def of(cls, fit: Fit | GeneralizedFit, given: Mapping[str, float]) -> ParameterValues:
-        """Take the estimates but for parameters that are given by their names.
+        """Take the estimates, except for parameters given by name.
 
-        The names are those of `confidence_intervals`. Raises ValueError for unknown ones, those
-        that cannot be changed, and values that they cannot have.
+        The names are those of `confidence_intervals`. Raises ValueError for unknown names,
+        parameters that cannot be changed, and impossible values.
         """
         known = {part.name: part for part in components_of(fit)}
         unknown = [name for name in given if name not in known]
         if unknown:
-            raise ValueError(f"parameters names {unknown}, and the model has {list(known)}")
+            raise ValueError(f"parameters names {unknown}; the model has {list(known)}")
         beta, sigma = fit.beta.copy(), 1.0
         if isinstance(fit, Fit):
             sigma = float(np.sqrt(fit.sigma2))
@@ -62,10 +62,10 @@ class ParameterValues:
 
 
 def _check(part: Component, value: float) -> None:
-    """Raise ValueError for a value that a parameter cannot have, or that cannot be given."""
+    """Raise ValueError for an impossible value, or for a parameter that cannot be changed."""
     if part.kind in ("threshold", "residual") or part.name == "dispersion":
         raise ValueError(
-            f"{part.name!r} cannot be given another value: coefficients, standard deviations and "
+            f"{part.name!r} cannot be changed: only coefficients, standard deviations and "
             "correlations of random effects, and sigma can"
         )
     lowest = {"coefficient": -np.inf, "cor": -1.0}.get(part.kind, 0.0)
@@ -77,7 +77,7 @@ def _check(part: Component, value: float) -> None:
 def _covariance(
     fit: Fit | GeneralizedFit, term: Term, changed: list[tuple[Component, float]]
 ) -> FloatArray:
-    """Return the covariance of a term, (k, k), with other deviations and correlations."""
+    """Return the covariance of a term, (k, k), with some deviations and correlations replaced."""
     estimated = fit.term_covariance(term)
     if not changed:
         return estimated
@@ -92,14 +92,16 @@ def _covariance(
             correlations[i, j] = correlations[j, i] = value
         else:
             raise ValueError(
-                f"{part.name!r} is one of several correlations that a structure makes of fewer "
-                "parameters: it cannot be given another value by itself"
+                f"{part.name!r} is one of several correlations that share parameters of a "
+                "structure: it cannot be changed by itself"
             )
     covariance = correlations * np.outer(deviations, deviations)
     least = float(np.linalg.eigvalsh(covariance)[0])
     if least < -_CONTRADICTION_OF_CORRELATIONS * float(np.trace(covariance)):
         names = ", ".join(repr(part.name) for part, _ in changed)
-        raise ValueError(f"no effects have correlations like these at once, with {names} changed")
+        raise ValueError(
+            f"with {names} changed, the covariance matrix is not positive semidefinite"
+        )
     return np.asarray(covariance)
 
 

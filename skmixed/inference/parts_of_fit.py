@@ -1,4 +1,4 @@
-"""What a fit is made of: matrices and vectors by name."""
+"""Matrices and vectors of a fit, by name."""
 
 from __future__ import annotations
 
@@ -29,38 +29,39 @@ _MOST_OF_DENSE_ROOT = 5_000  # of a dense factor L: 200 MB
 
 
 def model_matrix(model: Any, X: Any, groups: Any = None) -> pd.DataFrame:
-    """Return the columns that the fixed coefficients multiply.
+    """Compute the model matrix of the fixed effects.
 
     Parameters
     ----------
     model : estimator
-        A fitted mixed model, linear, generalized or Bayesian.
+        A fitted mixed model: linear, generalized or Bayesian.
     X : array-like or data frame of shape (n, n_features)
-        Rows, those of the fit or others, as in `predict` of the model.
+        The training data or new data, as for ``predict``.
     groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-        Not needed; as in `predict`.
+        Not needed; accepted as in ``predict``.
 
     Returns
     -------
     DataFrame of shape (n, n_fixed)
-        A column for every coefficient, in the order and with the names of `fixed_effects_`, the
-        constant first if there is one; under the index of X.
+        A column for each coefficient, named and ordered as in `fixed_effects_`, the constant first
+        if there is one, under the index of X.
 
     Raises
     ------
     TypeError
-        For what is no mixed model, and for nonlinear ones, each of whose parameters has columns of
-        its own.
+        If the model is not a mixed model, or is a nonlinear one, which has a model matrix for each
+        of its parameters.
     ValueError
-        For invalid rows, and categories that the fit did not know.
+        For invalid rows, and categories unseen in the fit.
 
     See Also
     --------
-    components : The columns of the random effects, and further parts of a fit.
+    components : The model matrix of the random effects, and other parts of a fit.
+    linear_predictor : Its product with the coefficients, with or without random effects.
 
     Notes
     -----
-    In R: ``model.matrix(model)``. Columns that depend on those before them are among these; their
+    In R: ``model.matrix(model)``. Columns that depend linearly on earlier ones are included; their
     coefficients are zero.
 
     Examples
@@ -76,8 +77,8 @@ def model_matrix(model: Any, X: Any, groups: Any = None) -> pd.DataFrame:
     """
     model = snapshot(model)
     if not hasattr(model, "posterior_"):
-        _refuse_curves(any_fit_of(model), model, "a matrix")
-    design_of(model)  # which a bare fit has not
+        _refuse_curves(any_fit_of(model), model, "model matrix")
+    design_of(model)  # a bare fit has none
     rows = model._columns_of(X, groups, random="none")
     spec, design = rows.by.spec, rows.by.design
     names = design.fixed_names
@@ -87,7 +88,7 @@ def model_matrix(model: Any, X: Any, groups: Any = None) -> pd.DataFrame:
         index if isinstance(index, pd.Index) else None,
         names,
     )
-    stated = model.fixed_effects_.index  # not the intercept where thresholds take its place
+    stated = model.fixed_effects_.index  # no intercept where thresholds take its place
     return table.iloc[:, len(names) - len(stated) :]
 
 
@@ -99,50 +100,53 @@ def components(
     *,
     sample_weight: Any = None,
 ) -> Any:
-    """Return a part of a fit by its name.
+    """Return a part of a fit by its name, such as the model matrix of the random effects.
+
+    Use it for matrix computations of your own; for figures to report there are `variance_table`,
+    `random_effects_table` and the attributes of the model.
 
     Parameters
     ----------
     model : estimator
         A fitted mixed model.
     name : {"X", "Z", "Lambda", "L", "theta", "beta", "b", "u", "sigma"}
-        Which part.
+        Name of the part; see Returns.
     X, groups : array-like, default=None
-        Rows, those of the fit or others, as in `predict`: for "X", "Z" and "L", since a model keeps
-        no rows.
+        The training data or new data, as for ``predict``. Needed for "X", "Z" and "L", since the
+        model does not store rows.
     sample_weight : array-like of shape (n,), default=None
-        Their weights, for "L".
+        Weights of the rows, for "L".
 
     Returns
     -------
     object
-        "X" is `model_matrix` as a sparse matrix, (n, n_fixed), and "Z" that of the random effects,
-        (n, q); "Lambda" the triangular root of their covariance relative to sigma^2, (q, q), and
-        "L" the lower triangular root of Lambda'Z'WZ Lambda + I, both sparse; "theta" and "beta" the
-        parameters; "b" the random effects, a Series of length q under factor, level and column, and
-        "u" what Lambda makes b of; "sigma" the residual standard deviation, 1 of a generalized
-        model.
+        "X" is `model_matrix` as a sparse matrix, (n, n_fixed), and "Z" the model matrix of the
+        random effects, (n, q). "Lambda" is the lower Cholesky factor of their covariance relative
+        to sigma^2, (q, q), and "L" that of Lambda'Z'WZ Lambda + I, both sparse. "theta" and "beta"
+        are the parameters. "b" holds the random effects, a Series of length q indexed by factor,
+        level and column, and "u" the spherical ones, b = Lambda u. "sigma" is the residual standard
+        deviation, 1 for a generalized model.
 
     Raises
     ------
     TypeError
-        For what is no mixed model or has a posterior in the place of a fit, and for matrices of
-        rows of nonlinear models.
+        If the model is not a mixed model or has posterior draws instead of a fit, and for "X", "Z"
+        and "L" of nonlinear models.
     ValueError
-        For an unknown name, where rows are needed and not given or are invalid, and for "L" of
-        generalized models, of residual structures and of very many effects.
+        For an unknown name, if rows are needed but missing or invalid, and for "L" of generalized
+        models, of models with a residual structure and of very many effects.
 
     See Also
     --------
     model_matrix : The fixed columns by name.
-    random_effects_table : Random effects with their errors.
+    random_effects_table : Random effects with standard errors.
 
     Notes
     -----
-    In R: ``getME(model, name)``. Effects come factor by factor, by falling number of levels, within
-    a factor level by level, and of a level column by column: as `b` names them. lme4 has every term
-    of a factor by itself where there are several, and L of permuted effects. Of structures such as
-    compound symmetry Lambda is the triangular root of the whole covariance.
+    In R: ``getME(model, name)``. Effects are ordered by factor (by decreasing number of levels),
+    then level, then column, as the index of "b" shows. lme4 keeps the terms of a factor apart where
+    there are several, and permutes the effects of L. For structures such as compound symmetry
+    Lambda is the Cholesky factor of the whole covariance.
 
     Examples
     --------
@@ -159,11 +163,11 @@ def components(
         raise ValueError(f"name={name!r} is not one of {', '.join(get_args(ComponentName))}")
     model = snapshot(model)
     fit = any_fit_of(model)
-    design_of(model)  # which a bare fit has not
+    design_of(model)  # a bare fit has none
     if name in _OF_ROWS:
         _refuse_curves(fit, model, repr(name))
         if X is None:
-            raise ValueError(f"{name!r} is of rows, which the model does not keep: pass X")
+            raise ValueError(f"{name!r} needs rows, which the model does not store: pass X")
     parts: dict[str, Callable[[], Any]] = {
         "X": lambda: sparse.csr_array(model_matrix(model, X, groups).to_numpy()),
         "Z": lambda: _random_columns(model, fit, X, groups),
@@ -179,7 +183,7 @@ def components(
 
 
 def _effects(model: Any, fit: AnyFit, name: str) -> pd.Series[float]:
-    """Return random effects, "b", or what Lambda makes them of, "u", (q,)."""
+    """Return the random effects, "b", or the spherical random effects, "u", (q,)."""
     parts = [np.empty(0)]
     for place in _places(fit):
         modes = fit.modes[place]
@@ -192,9 +196,8 @@ def _effects(model: Any, fit: AnyFit, name: str) -> pd.Series[float]:
 def _refuse_curves(fit: AnyFit, model: Any, what: str) -> None:
     if isinstance(fit, NonlinearFit):
         raise TypeError(
-            f"a {type(model).__name__} has a curve between its columns and the response, so that "
-            f"there is no {what} that multiplies coefficients: predict_parameters has what these "
-            "make of rows"
+            f"a {type(model).__name__} is not linear in its coefficients, so there is no {what}: "
+            "use its predict_parameters(X) for the parameters of the curve in each row"
         )
 
 
@@ -204,7 +207,7 @@ def _places(fit: AnyFit) -> list[int]:
 
 
 def _effect_labels(model: Any, fit: AnyFit) -> pd.MultiIndex:
-    """Return factor, level and column of every effect; curves of all rows have one level."""
+    """Return factor, level and column of each effect; population-level smooths have one level."""
     labelled, columns = model._fitted.random_labels, fit.products.layout.columns
     tables = []
     for place in _places(fit):
@@ -223,7 +226,7 @@ def _effect_labels(model: Any, fit: AnyFit) -> pd.MultiIndex:
 
 
 def _random_columns(model: Any, fit: AnyFit, X: Any, groups: Any) -> sparse.csr_array:
-    """Return Z, (n, q); rows of unknown levels have zeros."""
+    """Return Z, (n, q), with zeros in rows of unknown levels."""
     rows = model._columns_of(X, groups, random="all")
     blocks = []
     for place in _places(fit):
@@ -255,14 +258,14 @@ def _root(model: Any, fit: AnyFit, X: Any, groups: Any, sample_weight: Any) -> s
     """Return L, (q, q): L L' = Lambda'Z'WZ Lambda + I."""
     if not isinstance(fit, Fit) or isinstance(fit, ResidualFit):
         raise ValueError(
-            "'L' is of models whose residuals are alike: those of this one have weights or "
-            "correlations of their own; make it of 'Z' and 'Lambda'"
+            "'L' needs independent residuals of equal variance, which this model does not have: "
+            "compute it from 'Z' and 'Lambda'"
         )
     Z, lam = _random_columns(model, fit, X, groups), _lambda(fit)
     if Z.shape[1] > _MOST_OF_DENSE_ROOT:
         raise ValueError(
-            f"'L' of {Z.shape[1]} effects would be dense: hand Lambda'Z'WZ Lambda + I, of 'Z' and "
-            "'Lambda', to a sparse factorisation such as that of scikit-sparse"
+            f"'L' for {Z.shape[1]} effects would be dense: compute Lambda'Z'WZ Lambda + I from 'Z' "
+            "and 'Lambda', and factorise it with a sparse library such as scikit-sparse"
         )
     weights = np.ones(Z.shape[0]) if sample_weight is None else np.asarray(sample_weight, float)
     weighted = sparse.diags(weights) @ Z @ lam

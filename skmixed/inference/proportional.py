@@ -1,8 +1,8 @@
-"""Whether ordered categories have the same coefficients at every threshold.
+"""Test of the proportional-odds assumption.
 
-Behind every threshold lies a model of two classes, the categories up to it and those above, with
-the same random effects. If odds are proportional, the coefficients of all of them estimate those of
-the cumulative model; how far apart they then fall is seen in data drawn from it.
+Each threshold defines a binary model, of the categories up to it against those above, with the same
+random effects. If odds are proportional, the coefficients of all of these estimate those of the
+cumulative model; how far apart they then fall is found by simulating from it.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ from skmixed.inference.fitted import (
 from skmixed.inference.replicators import in_blocks
 from skmixed.inference.table import Table, TabularResult
 
-_IN_BLOCK = 5  # data sets with a random generator of their own: threads get shares of a hundred
+_IN_BLOCK = 5  # data sets per random generator: small enough to spread a hundred over threads
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ProportionalOdds(TabularResult):
-    """Coefficients at every threshold, and tests that they are the same.
+    """Coefficients at each threshold, with tests of proportional odds.
 
     Parameters
     ----------
     table : Table
-        A row a fixed column: its coefficient in the cumulative model, those at the thresholds, and
-        the test of the latter, statistic (F), num_df and p_value.
+        A row for each fixed column: its coefficient in the cumulative model, those at the
+        thresholds, and a test that the latter are equal: statistic (F), num_df and p_value.
     statistic : float
-        F of all columns together.
+        F statistic for all columns together.
     num_df, df : int
-        Its degrees of freedom.
+        Its numerator and denominator degrees of freedom.
     p_value : float
-        Probability of a larger one.
+        Its p-value.
 
     See Also
     --------
@@ -95,55 +95,61 @@ def proportional_odds(
     n_jobs: int | None = None,
     verbose: int = 0,
 ) -> ProportionalOdds:
-    """Test whether coefficients are the same at every threshold between ordered categories.
+    """Test the proportional-odds assumption of an ordinal mixed model.
+
+    It compares the coefficients of the binary models at the thresholds between categories, which
+    are equal if odds are proportional.
+
+    Read more in the user guide: :doc:`/guide/ordinal`.
 
     Parameters
     ----------
     model : OrdinalMixedClassifier
-        Fitted, of three categories or more.
+        A fitted model with three or more categories.
     X, y, sample_weight, groups : array-like
-        The rows of the fit, as given to `fit`. After `lmer`, `glmer`, `clmm` or `nlmer` the data
-        frame X is enough: y and the weights, such as trials, are read from it.
+        The training data, as passed to ``fit``; the model does not store it. After `lmer`, `glmer`,
+        `clmm` or `nlmer` the data frame X is enough: y and the weights, such as trials, are read
+        from it.
     n_samples : int, default=100
-        Number of data sets that are drawn from the model.
-    random_state : None, int, RandomState or Generator, default=None
-        Seed of these, which do not depend on `n_jobs`.
+        Number of data sets simulated from the model.
+    random_state : int, RandomState instance, Generator or None, default=None
+        Seed of the random number generator; pass an int for reproducible results.
     n_jobs : int or None, default=None
-        Number of threads; -1 is one a processor.
+        Number of threads; None means one, and -1 one per processor. Results do not depend on it.
     verbose : int, default=0
-        Show a progress bar if 1 or more.
+        Whether to show a progress bar, if 1 or more.
 
     Returns
     -------
     ProportionalOdds
-        The coefficients of a model of two classes at each threshold, the categories above against
-        those up to it, beside those of `model`, and tests that they are the same: of each column
-        and of all together. NaN where the categories on both sides of a threshold are separated,
-        so that there is no coefficient.
+        The coefficients of a binary model at each threshold, of the categories above against those
+        up to it, beside those of `model`, with tests for each column and for all together. NaN if
+        the categories on the two sides of a threshold are separated, so that the coefficient is
+        infinite.
 
     Raises
     ------
     TypeError
-        For a model of other responses than ordered categories.
+        If the model is not an ordinal one.
     ValueError
-        For two categories, no fixed columns, infinite coefficients, rows that are not those of the
-        fit, weights that are no numbers of rows, and too few data sets for a test.
+        For two categories, no fixed columns, infinite coefficients, rows that are not the training
+        data, fractional weights, and too few data sets for a test.
 
     See Also
     --------
     OrdinalMixedClassifier : The model.
-    compare_models : Other columns, by likelihood-ratio tests; other links by `aic_`.
+    compare_models : Likelihood-ratio tests, for other columns; compare links by ``aic_``.
 
     Notes
     -----
-    In R, without random effects: ``brant::brant`` and ``nominal_test`` of ordinal. The models at
-    the thresholds have the link, the random effects and the quadrature of `model`. They share their
-    rows, so that their coefficients depend on each other: the covariance of the differences, and
-    their mean where an approximation is not free of bias, are those in data drawn from the fitted
-    model, to which all are fitted again. From R data sets Hotelling's statistic gives an F of q and
-    R - q degrees of freedom. With the links "probit" and "cloglog" it is the same assumption of
-    parallel lines. A small p-value in many rows may belong to differences that do not matter: look
-    at the coefficients.
+    In R, without random effects: ``brant::brant`` and ``nominal_test`` of ordinal.
+
+    The binary models have the link, random effects and quadrature of `model`. They share their
+    rows, so their coefficients are correlated. The covariance of the differences, and their mean
+    where the approximation is biased, are estimated by refitting all models to data simulated from
+    `model`. With R data sets, Hotelling's statistic gives an F test with q and R - q degrees of
+    freedom. With the links "probit" and "cloglog" the test is one of parallel lines. In large data
+    a small p-value may reflect differences too small to matter: look at the coefficients.
 
     References
     ----------
@@ -169,15 +175,15 @@ def proportional_odds(
     fit = determined_mixed_fit_of(model)
     if not isinstance(fit, GeneralizedFit) or not fit.has_thresholds:
         raise TypeError(
-            "proportional odds are those of categories in an order: an OrdinalMixedClassifier is "
-            f"needed, as clmm returns it, not a {type(model).__name__}"
+            "proportional_odds needs an OrdinalMixedClassifier, as returned by clmm, not a "
+            f"{type(model).__name__}"
         )
     places = [place for place in stated_places(fit) if place in fit.kept]
     if fit.family.n_dispersions == 0 or not places:
         what = "two categories have one threshold" if places else "there are no fixed columns"
-        raise ValueError(f"{what}, so that nothing can differ between thresholds")
+        raise ValueError(f"{what}, so there are no coefficients to compare between thresholds")
     if n_samples < 1:
-        raise ValueError(f"n_samples={n_samples}: at least one data set is needed")
+        raise ValueError(f"n_samples={n_samples} must be at least 1")
     check_maximum(fit, "a comparison of thresholds")
     observations = one_response_a_row(
         observations_of_fit(model, X, y, sample_weight, groups, "a comparison of thresholds")
@@ -195,11 +201,11 @@ def proportional_odds(
     frame, whole = _tested(fit, places, found, np.concatenate(blocks))
     if np.isnan(whole[3]) and not np.isnan(found).any(axis=0).all():
         raise ValueError(
-            f"n_samples={n_samples} is too few: {whole[1]} differences are tested, and "
+            f"n_samples={n_samples} is too small: {whole[1]} differences are tested, and only "
             f"{whole[2] + whole[1]} data sets could be used"
         )
     line = f"All columns: F({whole[1]}, {whole[2]}) = {whole[0]:.5g}, p = {whole[3]:.4g}"
-    note = f"Differences by {n_samples} data sets drawn from the model."
+    note = f"Based on {n_samples} data sets simulated from the model."
     return ProportionalOdds(
         Table(f"Coefficients at thresholds: {formula_of(model)}", frame, (line, note)), *whole
     )
@@ -207,14 +213,14 @@ def proportional_odds(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Splits:
-    """The rows of a cumulative model as those of models of two classes, one a threshold."""
+    """The rows of a cumulative model as those of binary models, one per threshold."""
 
     parts: tuple[Observations, ...]  # (J - 1,); a hit is a category up to the threshold
     quadrature: int
 
     @classmethod
     def of(cls, fit: GeneralizedFit, observations: Observations) -> _Splits:
-        """Make them; the offset counts against a hit."""
+        """Make them; the offset acts against a hit."""
         family = BINOMIAL[fit.family.link]()
         rows, offset = observations.given, observations.offset
         against = None if offset is None else -offset
@@ -247,7 +253,7 @@ class _Splits:
         size: int,
         generator: np.random.Generator,
     ) -> FloatArray:
-        """Return those at some places in data drawn from the fit, (size or fewer, J - 1, p)."""
+        """Return the coefficients in data drawn from the fit, (size or fewer, J - 1, p)."""
         drawn = draw_observations(fit, observations, size, generator)
         found = [self.coefficients(each)[:, places] for each in drawn if each is not None]
         return np.reshape(found, (-1, len(self.parts), len(places)))
@@ -277,10 +283,11 @@ def _tested(
 
 
 def _hotelling(found: FloatArray, replicates: FloatArray) -> tuple[float, int, int, float]:
-    """Return F, its degrees of freedom and the p-value, that coefficients are the same.
+    """Return F, its degrees of freedom and the p-value, that coefficients are equal.
 
-    `found` are those at all thresholds, (J - 1, p), and `replicates`, (R, J - 1, p), those of drawn
-    data. NaN are F and the p-value where a coefficient is, or there are too few replicates.
+    `found` are those at all thresholds, (J - 1, p), and `replicates`, (R, J - 1, p), those in
+    simulated data. F and the p-value are NaN if a coefficient is, or if there are too few
+    replicates.
     """
     difference = np.diff(found, axis=0).ravel()
     drawn = np.diff(replicates, axis=1).reshape(len(replicates), -1)

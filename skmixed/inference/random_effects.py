@@ -1,4 +1,4 @@
-"""Random effects of every level with their uncertainty and expected rank."""
+"""Random effects of each level, with their uncertainty and expected ranks."""
 
 from __future__ import annotations
 
@@ -17,41 +17,48 @@ from skmixed.inference.table import Table
 
 
 def random_effects_table(model: Any, *, level: float = 0.95, ranks: bool = True) -> Table:
-    """Tabulate the random effects of a fitted model.
+    """Tabulate the random effects with intervals and expected ranks.
+
+    These are the conditional modes (BLUPs) with conditional standard errors, the figures of a
+    caterpillar plot. For draws that also carry the uncertainty of the coefficients use `sim`.
+
+    Read more in the user guide: :doc:`/guide/intervals`.
 
     Parameters
     ----------
     model : MixedLinearRegressor, MixedClassifier or MixedGeneralizedRegressor
-        Fitted; after `update_groups`, given all rows so far.
+        A fitted mixed model. After ``update_groups`` the effects are conditional on all rows so
+        far.
     level : float, default=0.95
-        Probability of the intervals, between 0 and 1.
+        Confidence level of the intervals, between 0 and 1.
     ranks : bool, default=True
         Whether to compute expected ranks, which takes seconds for 100,000 levels.
 
     Returns
     -------
     Table
-        A row for every factor, level and column, which are the index: estimate (BLUP), std_error
-        (conditional, at the estimated parameters), lower and upper, and with `ranks` the
-        expected_rank among the levels, from 1 for the lowest, and its percentile. Effects of
-        generalized models are on the scale of the link.
+        A row for each factor, level and column, which are the index: estimate (conditional mode),
+        std_error (conditional, at the estimated parameters), lower and upper; with `ranks` also
+        expected_rank, from 1 for the lowest, and percentile. Effects of generalized models are on
+        the scale of the link.
 
     Raises
     ------
     ValueError
-        For a level that is no probability, a model without random effects, and one that left no
-        residual.
+        For a level outside (0, 1), a model without random effects, and one that leaves no residual.
 
     See Also
     --------
-    sim : Draws of the same, the uncertainty of the coefficients included.
+    sim : Draws of the coefficients and random effects.
+    skmixed.display.RandomEffectsDisplay : Caterpillar plot.
 
     Notes
     -----
-    The expected rank of an effect is 1 plus the sum over other levels of the probability that
-    theirs are lower, taken as independent normal variables; its percentile is 100 (rank - 1/2) / n.
-    Levels of which little is known have ranks near the middle. In R: ``ranef(model, condVar =
-    TRUE)``; estimates of generalized models are modes, by Laplace's approximation.
+    The expected rank of an effect is 1 plus the sum, over the other levels, of the probability that
+    their effect is lower, effects being taken as independent and normal; the percentile is 100
+    (rank - 1/2) / n. Levels with little data have ranks near the middle. In R: ``ranef(model,
+    condVar = TRUE)``, and ``expectedRank`` of merTools. In generalized models the modes are those
+    of Laplace's approximation.
 
     References
     ----------
@@ -74,7 +81,7 @@ def random_effects_table(model: Any, *, level: float = 0.95, ranks: bool = True)
     """
     model = snapshot(model)
     determined_any_fit_of(model)
-    design_of(model)  # which a bare fit has not
+    design_of(model)  # a bare fit has none
     check_probability(level)
     effects = model.random_effects_
     if not effects:
@@ -92,7 +99,7 @@ def random_effects_table(model: Any, *, level: float = 0.95, ranks: bool = True)
 def effects_index(factor: str, levels: pd.Index[Any], columns: pd.Index[Any]) -> pd.MultiIndex:
     """Return the index of a table of random effects: factor, level and column.
 
-    Levels are tuples where several columns make them.
+    Levels are tuples if several columns form them.
     """
     labels = np.empty(len(levels), dtype=object)
     labels[:] = list(levels)
@@ -103,10 +110,10 @@ def effects_index(factor: str, levels: pd.Index[Any], columns: pd.Index[Any]) ->
 
 
 def below_each_other(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """Put tables of random effects together, whose levels may be of different types.
+    """Stack tables of random effects whose levels may be of different types.
 
-    They stay in their order: pandas would try to sort them, and numbers, text and tuples have none
-    in common.
+    They keep their order: pandas would try to sort the levels, and numbers, text and tuples do not
+    compare.
     """
     if len(tables) == 1:
         return tables[0]
@@ -144,25 +151,28 @@ def _factor_table(
     return table
 
 
-_RANK_CELLS = 2**22  # probabilities, or values of polynomials, computed together: 32 MB
-_INTERPOLATION_GAIN = 4  # the sums are interpolated where that takes this many times fewer of them
+_RANK_CELLS = 2**22  # probabilities, or values of polynomials, computed at once: 32 MB
+_INTERPOLATION_GAIN = 4  # interpolate where that takes this many times fewer sums
 
 
 def expected_ranks(values: FloatArray, variances: FloatArray) -> FloatArray:
     """Return 1 plus the sum over other variables of the probability that they are lower, (n,).
 
-    To about 1e-6 where there are many. As a function of mean and variance of a variable the sum is
-    analytic, the distribution functions in it being no narrower than two of the smallest variances:
-    of thousands of variables, a Chebyshev series on a grid of both takes far fewer sums.
+    Accurate to about 1e-6 where there are many. The sum is an analytic function of the mean and
+    variance of a variable, since no distribution function in it is narrower than two of the
+    smallest variances: for thousands of variables, a Chebyshev series on a grid of both takes far
+    fewer sums.
     """
     low, high = float(variances.min()), float(variances.max())
     widths = float(np.ptp(values)) / np.sqrt(2.0 * low) if low > 0.0 else np.inf
     if widths < len(values):
-        # So many nodes of the series in mean and log-variance give about six digits.
+        # This many nodes in mean and log-variance give about six digits.
         sizes = (int(4.0 * widths) + 10, 12 + int(4.0 * np.log(high / low)))
         if _INTERPOLATION_GAIN * sizes[0] * sizes[1] < len(values):
             return _interpolated(values, variances, sizes) + 0.5
-    return _sums(values, variances, values, variances) + 0.5  # a variable itself counted one half
+    return (
+        _sums(values, variances, values, variances) + 0.5
+    )  # a variable counts one half against itself
 
 
 def _sums(
@@ -203,7 +213,7 @@ def _interpolated(values: FloatArray, variances: FloatArray, sizes: tuple[int, i
 
 
 def _basis(values: FloatArray, size: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return values mapped to [-1, 1], the nodes, and what makes coefficients of values there."""
+    """Return values mapped to [-1, 1], the nodes, and the map from values there to coefficients."""
     middle, half = 0.5 * (values.max() + values.min()), 0.5 * float(np.ptp(values)) or 1.0
     nodes = chebyshev.chebpts1(size)
     weights = np.full(size, 2.0 / size)

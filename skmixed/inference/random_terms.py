@@ -1,4 +1,4 @@
-"""Tests of the random terms: every one reduced in turn."""
+"""Likelihood-ratio tests of the random terms."""
 
 from __future__ import annotations
 
@@ -40,45 +40,52 @@ def ranova(
     sample_weight: Any = None,
     groups: Any = None,
 ) -> Table:
-    """Test the random terms by dropping each in turn.
+    """Test each random term by a likelihood-ratio test against the model without it.
+
+    For models of your own use `compare_models`; for exact p-values with variances on the boundary,
+    `skmixed.model_selection.bootstrap_test`.
+
+    Read more in the user guide: :doc:`/guide/inference` and :doc:`/guide/reml`.
 
     Parameters
     ----------
     model : estimator
         A fitted mixed model.
     reduce_terms : bool, default=True
-        Take single slopes out of a term, so that ``(x | g)`` becomes ``(1 | g)``; False takes out
-        whole terms.
+        Whether to remove single slopes from a term, so that ``(x | g)`` becomes ``(1 | g)``; False
+        removes whole terms.
     X, y, sample_weight, groups : array-like, default=None
-        The rows of the fit, as given to `fit`, which generalized models are refitted to and do not
-        keep. Linear models need none. After `lmer`, `glmer`, `clmm` or `nlmer` the data frame X is
-        enough: y and the weights, such as trials, are read from it.
+        The training data, as passed to ``fit``, to which a generalized model is refitted; the model
+        does not store it. Not needed for linear models. After `lmer`, `glmer`, `clmm` or `nlmer`
+        the data frame X is enough: y and the weights, such as trials, are read from it.
 
     Returns
     -------
     Table
         Columns n_parameters, log_likelihood, aic, statistic (likelihood ratio), df, p_value
-        (chi-squared) and p_boundary (the mixture that holds where one variance is dropped); first
-        a row for the model itself, then one for each reduction.
+        (chi-squared) and p_boundary (the chi-squared mixture that holds if one variance is
+        removed); a row for the model itself, then one for each reduction.
 
     Raises
     ------
     ValueError
-        If the model has no random terms, was fitted with a `prior`, and without the rows of a
-        generalized one.
+        If the model has no random terms or was fitted with a prior, and for a generalized model
+        without its training data.
 
     See Also
     --------
     compare_models : Comparisons of models of your own.
+    anova : Tests of the fixed terms.
+    skmixed.model_selection.bootstrap_test : Parametric bootstrap of a likelihood ratio.
 
     Notes
     -----
     In R: ``ranova`` of lmerTest; for generalized models ``anova`` of two fits. A model fitted by
-    REML is compared by restricted likelihood. The reductions are refitted from the cross-products
-    of a linear model, and by the approximation of a generalized one. A term ``(0 + x | g)`` of one
-    slope is reduced to ``(1 | g)``, as lmerTest does, unless the model has that term already;
-    then it goes. Of a curve the penalised part goes, and its line stays; restricted likelihood
-    compares them all the same.
+    REML is compared by restricted likelihood. Linear models are refitted from their cross-products,
+    generalized ones by their own approximation. A term ``(0 + x | g)`` with one slope is reduced to
+    ``(1 | g)``, as in lmerTest, unless the model already has that term; then it is removed. From a
+    smooth the penalised part is removed and the linear part stays; restricted likelihoods are
+    compared in that case too.
 
     References
     ----------
@@ -116,7 +123,10 @@ Refitting = Callable[..., MixedFit]
 
 
 def refitting(model: Any, fit: MixedFit, rows: GivenRows, use: str) -> Refitting:
-    """Return what fits variants of a model; `rows` are X, y, weights and groups, for a `use`."""
+    """Return a function that fits variants of a model; `rows` are X, y, weights and groups.
+
+    `use` is what they are needed for.
+    """
     if isinstance(fit, Fit):
         check_exact(fit, "a comparison of likelihoods")
         return lambda **changes: fit.refit(**changes)
@@ -133,20 +143,20 @@ def refitting(model: Any, fit: MixedFit, rows: GivenRows, use: str) -> Refitting
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReducedFits:
-    """Fits without one random term, or one slope, each."""
+    """Fits that each lack one random term, or one slope."""
 
     names: tuple[str, ...]  # of what is left out
     fits: tuple[MixedFit, ...]
     slopes: tuple[tuple[Slopes, ...], ...]  # that are left, of every term of every fit
 
     def tabulated(self, fit: MixedFit) -> tuple[pd.DataFrame, tuple[str, ...]]:
-        """Compare them with the fit that has all terms; return the figures, and notes on them."""
+        """Compare them with the fit that has all terms; return the figures and notes."""
         rows = [ratio_row(each, None if each is fit else fit) for each in (fit, *self.fits)]
         frame = pd.DataFrame(rows, index=pd.Index(["<none>", *self.names]))
         restricted = fit.spec.method == "reml"
         notes = ["By restricted likelihood." if restricted else "By maximum likelihood."]
         if any(not each.report.converged for each in (fit, *self.fits)):
-            notes.append("The search of some model did not converge: its figures may be wrong.")
+            notes.append("Some model did not converge: its figures may be wrong.")
         if not frame["p_boundary"].isna().all():
             notes.append(BOUNDARY_NOTE)
         return frame, tuple(notes)
@@ -171,7 +181,7 @@ def reduced_fits(
 def _reductions(
     fit: MixedFit, slopes: tuple[Slopes, ...], reduce_terms: bool
 ) -> Iterator[tuple[str, Terms, tuple[Slopes, ...]]]:
-    """Yield the name of every reduction, the random terms that it leaves, and their slopes."""
+    """Yield the name of each reduction, its random terms, and their slopes."""
     terms, end = fit.spec.terms, 0
     for parts in wholes(terms):
         term, place, end = parts[0], end, end + len(parts)
@@ -203,13 +213,13 @@ def _reductions(
 
 
 def _of_columns(term: Term, columns: tuple[int, ...]) -> Terms:
-    """Return a term, or all parts of its structure, of fewer columns."""
+    """Return a term, or all parts of its structure, with fewer columns."""
     name = of_fewer(term.whole or term.covariance, len(columns))
     return terms_of(term.factor, columns, name)
 
 
 def _without(term: Term, kind: int) -> Term:
-    """Return a term whose levels are columns without one of the effects of a level."""
+    """Return a multiple-membership term without one of the effects of a level."""
     gone = range(kind * term.copies, (kind + 1) * term.copies)
     left = tuple(name for place, name in enumerate(term.effects) if place != kind)
     return replace(
@@ -222,7 +232,7 @@ def _without(term: Term, kind: int) -> Term:
 
 
 def term_text(fit: MixedFit, term: Term, slopes: Slopes) -> str:
-    """Write a term as a formula does; of a curve it is what makes it more than a line."""
+    """Write a term as in a formula; for a smooth, its nonlinear part."""
     if term.members:
         constant = fit.products.layout.columns[CONSTANT]
         others = [name for name in term.effects if name != constant]

@@ -1,4 +1,4 @@
-"""What makes replicates of the data of a fit, a block at a time, and refits the model to them."""
+"""Generation of bootstrap replicates, a block at a time, and refits of the model to them."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ from skmixed.inference.resampling import (
     responses_of_rows,
 )
 
-# A block of replicates has its own random generator, and is what a thread does at a time.
-MOST_IN_BLOCK = 1_000  # replicates refitted in lock-step: a fifth of a second for a small factor
-ONE_BY_ONE = 25  # replicates in a block where each is refitted by itself: threads get shares
+# A block of replicates has its own random generator, and is one unit of work for a thread.
+MOST_IN_BLOCK = 1_000  # replicates refitted together: a fifth of a second for a small factor
+ONE_BY_ONE = 25  # replicates in a block if refitted one by one: enough blocks for all threads
 BLOCK_CELLS = 4e6  # cross-products, or rows, times replicates: 32 MB
 
 BootstrapKind = Literal["parametric", "residual", "cases"]
@@ -51,16 +51,16 @@ Block = TypeVar("Block")
 
 
 class Replicator(Protocol):
-    """Makes replicates and refits the model to them."""
+    """Generates replicates and refits the model to them."""
 
     @property
     def parameters(self) -> list[Component]:
-        """What is tabulated."""
+        """The parameters that are tabulated."""
         ...
 
     @property
     def block_size(self) -> int:
-        """Replicates in a block; by the data alone, so that results do not depend on threads."""
+        """Replicates in a block; depends on the data alone, so threads do not change results."""
         ...
 
     def __call__(self, n_samples: int, generator: np.random.Generator) -> RefittedBlock:
@@ -91,7 +91,7 @@ class LinearReplicator:
 
     @property
     def block_size(self) -> int:
-        """Replicates in a block; by the data alone, so that results do not depend on threads."""
+        """Replicates in a block; depends on the data alone, so threads do not change results."""
         if not takes_lockstep(self.fit):
             return ONE_BY_ONE
         size = sum(block.products.size for block in self.fit.products.factors)
@@ -120,7 +120,7 @@ class LinearReplicator:
         return RefittedBlock(values, refits.converged, refits.singular, statistics)
 
     def responses(self, n_samples: int, generator: np.random.Generator) -> Responses:
-        """Draw responses; raises ValueError where that takes the rows and they are not there."""
+        """Draw responses; raise ValueError if that needs rows and there are none."""
         if self.kind == "residual":
             assert self.rows is not None
             return resample_residuals(self.fit, self.rows, n_samples, generator)
@@ -219,9 +219,9 @@ def in_blocks(
     n_jobs: int | None,
     name: str | None,
 ) -> list[Block]:
-    """Make replicates, a block with a random generator of its own at a time, in threads.
+    """Generate replicates in threads, by blocks that each have a random generator.
 
-    `name` is that of a progress bar, None for none.
+    `name` labels the progress bar; None shows none.
     """
     sizes = [min(block_size, n_samples - first) for first in range(0, n_samples, block_size)]
     generators = generator.spawn(len(sizes))
@@ -239,7 +239,7 @@ def in_blocks(
 
 
 def as_series(value: Any) -> pd.Series[float]:
-    """Return what a statistic returns as a Series."""
+    """Return the result of a statistic as a Series."""
     if isinstance(value, pd.Series):
         return value
     if isinstance(value, Mapping):
@@ -270,18 +270,18 @@ class NonlinearReplicator:
         parameters: list[Component],
         random: str = "new",
     ) -> NonlinearReplicator:
-        """Prepare the rows. Raises ValueError without X, and for another kind than "parametric"."""
+        """Prepare the rows; raise ValueError without X, or for a kind other than "parametric"."""
         if kind != "parametric":
             raise ValueError(
-                f"kind={kind!r}: of a nonlinear model responses are drawn, take kind='parametric'"
+                f"kind={kind!r} is not available for nonlinear models: use kind='parametric'"
             )
         X, y, weights, groups = rows
         if X is not None and y is None and model._fitted.response is not None:
             X, _, weights, groups = model._with_response(X, None, weights, groups, of_fit=True)
         if X is None:
             raise ValueError(
-                "a bootstrap of a nonlinear model needs the rows of the fit, which the model does "
-                "not keep: pass X, and sample_weight and groups if fit had them"
+                "a bootstrap of a nonlinear model needs the training data, which the model does "
+                "not store: pass X, and sample_weight and groups if fit had them"
             )
         again = copy(model)
         again.start = model._fitted.start_again
@@ -289,7 +289,7 @@ class NonlinearReplicator:
 
     @property
     def block_size(self) -> int:
-        """Replicates in a block; by the data alone, so that results do not depend on threads."""
+        """Replicates in a block; depends on the data alone, so threads do not change results."""
         return ONE_BY_ONE
 
     def __call__(self, n_samples: int, generator: np.random.Generator) -> RefittedBlock:

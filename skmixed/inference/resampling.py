@@ -1,4 +1,4 @@
-"""Replicates made from the rows of a fit."""
+"""Bootstrap replicates generated from the rows of a fit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.keys import pair_keys, sort_keys, split_keys
 from skmixed.core.sums.layout import GroupIndex, Rows
 
-_UNSPANNED = 1e-10  # of the largest variance: effects vary less in a direction by rounding only
+_UNSPANNED = 1e-10  # of the largest variance: less in some direction is rounding error
 
 
 def responses_of_rows(
@@ -30,7 +30,7 @@ def responses_of_rows(
     """Draw responses from the model, row by row, and sum them.
 
     Random effects are as in `draw_effects`. A row of frequency weight w has one error of variance
-    sigma^2 / w, the mean of w rows; the sum of squares within it is drawn apart.
+    sigma^2 / w, the mean of w rows; the sum of squares within it is drawn separately.
     """
     effects, _ = draw_effects(fit, n_samples, generator, random)
     noise = generator.standard_normal((len(rows.columns), n_samples)) * np.sqrt(fit.sigma2)
@@ -45,7 +45,10 @@ def responses_of_rows(
 
 
 def _drawn_part(fit: Fit, rows: Rows, effects: Blocks) -> FloatArray:
-    """Return Z b, (n, R) or (n, 1) without any, for effects of shape (k, R, n_levels) a factor."""
+    """Return Z b, (n, R), or (n, 1) without random effects.
+
+    Effects are (k, R, n_levels) for each factor.
+    """
     by_level = [b.transpose(2, 0, 1) for b in effects]
     return z_b(fit.spec, rows.columns, rows.codes, by_level).reshape(len(rows.columns), -1)
 
@@ -55,14 +58,14 @@ def resample_residuals(
 ) -> Responses:
     """Resample random effects and residuals, and sum the responses they make.
 
-    Both are centred and given the estimated covariances first: BLUPs are shrunk, and residuals are
-    too small. Curves of all rows stay as they are. Raises ValueError if rows stand for several,
-    whose residuals are not known.
+    Both are first centred and given the estimated covariances, since BLUPs are shrunk and residuals
+    too small. Population-level smooths stay as they are. Raises ValueError for rows that stand for
+    several, whose residuals are not known.
     """
     if fit.spec.weighting == "frequency" and rows.weights is not None and np.ptp(rows.weights):
         raise ValueError(
-            "residuals of rows that stand for several are not known one by one: repeat the rows, "
-            "or use kind='parametric'"
+            "weights count rows, whose single residuals are not known: repeat the rows instead, or "
+            "use kind='parametric'"
         )
     _refuse_related(fit)
     modes = fit.modes
@@ -85,28 +88,27 @@ def resample_residuals(
 
 
 def _refuse_related(fit: Fit) -> None:
-    """Raise ValueError for levels that are not alike, or of which rows have several."""
+    """Raise ValueError for levels that are not exchangeable, or of which rows have several."""
     for factor in fit.spec.used_factors:
         if fit.spec.members(factor):
             raise ValueError(
-                f"levels of {fit.products.factors[factor].index.name!r} cannot stand for each "
-                "other, because they are related or rows belong to several: use kind='parametric'"
+                f"levels of {fit.products.factors[factor].index.name!r} are not exchangeable, "
+                "because they are related or rows belong to several: use kind='parametric'"
             )
     if fit.spec.relations:
         raise ValueError(
-            "levels that are related cannot stand for each other, so that none are drawn in the "
-            "place of others: use kind='parametric'"
+            "related levels are not exchangeable and cannot be resampled: use kind='parametric'"
         )
 
 
 def _with_covariance(effects: FloatArray, covariance: FloatArray) -> FloatArray:
-    """Centre effects, (n_levels, k), and map them to a covariance as far as they span it."""
+    """Centre effects, (n_levels, k), and give them a covariance as far as they span it."""
     centred = effects - effects.mean(axis=0)
     values, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
     kept = values > _UNSPANNED * max(float(values[-1]), np.finfo(float).tiny)
     white = centred @ (vectors[:, kept] / np.sqrt(values[kept]))
     root = semidefinite_root(covariance)
-    # Of all square roots the one nearest to stretching the effects where they lie.
+    # Of all square roots, the one nearest to rescaling the effects in place.
     turned, _, back = np.linalg.svd(root.T @ (vectors[:, kept] * np.sqrt(values[kept])))
     return np.asarray(white @ (turned[:, : int(kept.sum())] @ back).T @ root.T)
 
@@ -116,7 +118,7 @@ def outer_factor(
 ) -> int:
     """Return the position in the layout of the factor that contains all others.
 
-    Raises ValueError without factors, and where none contains the others; it says what to use
+    Raises ValueError if there are no factors, or none contains the others; the message suggests
     `instead`.
     """
     blocks = fit.products.factors
@@ -127,8 +129,8 @@ def outer_factor(
     n_pairs = {ij: len(fit.products.pairs[ij].rows) for ij in combinations(sorted(grouped), 2)}
     if not are_nested(sizes, n_pairs):
         raise ValueError(
-            "the factors are crossed: no levels can be drawn that leave the others whole. Use "
-            f"{instead}"
+            "the factors are crossed, so resampling levels of one would split those of another: "
+            f"use {instead}"
         )
     return min(grouped, key=lambda factor: (sizes[factor], -grouped.index(factor)))
 
@@ -138,7 +140,7 @@ def resample_levels(
 ) -> tuple[Refits, Iterable[Fit]]:
     """Refit to levels of the outermost factor drawn with replacement.
 
-    The fits behind the estimates are empty unless they are wanted.
+    The fits behind the estimates are empty unless requested.
     """
     _refuse_related(fit)
     factor = outer_factor(fit)
@@ -155,17 +157,17 @@ def resample_levels(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WholeLevels:
-    """Rows by the level of one factor, of which whole levels are drawn."""
+    """Rows sorted by the level of one factor, for drawing whole levels."""
 
     rows: Rows
     order: IntArray  # (n,) rows level by level
-    ends: IntArray  # (n_levels + 1,) where each level starts there, and the last one ends
-    sizes: list[IntArray]  # (n_levels,) a factor: how many of its levels occur in each level
-    places: list[IntArray]  # (n,) a factor: place of the level of every row among these
+    ends: IntArray  # (n_levels + 1,) start of each level in this order, and the end of the last
+    sizes: list[IntArray]  # (n_levels,) per factor: how many of its levels occur in each level
+    places: list[IntArray]  # (n,) per factor: position of each row's level among these
 
     @classmethod
     def of(cls, rows: Rows, factor: int) -> WholeLevels:
-        """Sort rows by their level of a factor, and number the levels of all factors within it."""
+        """Sort rows by the level of a factor, and number the levels of all factors within it."""
         codes, n_levels = rows.codes[factor], len(rows.indexes[factor])
         sizes, places = [], []
         for inner, index in zip(rows.codes, rows.indexes, strict=True):
@@ -180,9 +182,9 @@ class WholeLevels:
         )
 
     def drawn(self, draw: IntArray) -> tuple[Rows, IntArray]:
-        """Return the rows of some levels, (m,), and where they stand among all.
+        """Return the rows of some levels, (m,), and their positions among all rows.
 
-        Each draw of a level is a level of its own, but the one that holds all rows.
+        Each draw of a level becomes a level of its own, except for the one that holds all rows.
         """
         lengths = np.diff(self.ends)[draw]
         copies = np.repeat(np.arange(len(draw)), lengths)
@@ -203,7 +205,7 @@ class WholeLevels:
 
 
 def estimates_of(fit: Fit, fits: list[Fit]) -> Refits:
-    """Stack estimates; fits that lost columns, or their residual, count as not converged."""
+    """Stack estimates; fits that lost columns or their residual count as not converged."""
     full = [len(other.kept) == len(fit.kept) and other.is_determined for other in fits]
     return Refits(
         np.stack([other.beta for other in fits]),

@@ -1,4 +1,4 @@
-"""Whether responses are distributed as a model says: dispersion, zeros, outliers, uniformity."""
+"""Simulation tests of residuals: dispersion, zeros, outliers, uniformity."""
 
 from __future__ import annotations
 
@@ -44,63 +44,69 @@ def residual_tests(
     n_samples: int = 250,
     random_state: Any = None,
 ) -> Table:
-    """Test by simulation whether responses are distributed as the model says.
+    """Test residuals for dispersion, excess zeros, outliers and uniformity by simulation.
+
+    The tests compare the data with simulations from the fitted model, in the manner of DHARMa. For
+    pictures use `skmixed.display.ResidualsDisplay`.
+
+    Read more in the user guide: :doc:`/guide/generalized`.
 
     Parameters
     ----------
     model : MixedLinearRegressor, MixedClassifier or MixedGeneralizedRegressor
-        Fitted.
+        A fitted mixed model.
     X, y, sample_weight, groups : array-like
-        The rows of the fit, as given to `fit`, or others of its levels. Weights are numbers of
-        trials, or exposures of rates. After `lmer`, `glmer`, `clmm` or `nlmer` the data frame X is
-        enough: y and the weights, such as trials, are read from it.
+        The training data, as passed to ``fit``, or new data with known levels. Weights are numbers
+        of trials, or exposures of rates. After `lmer`, `glmer`, `clmm` or `nlmer` the data frame X
+        is enough: y and the weights, such as trials, are read from it.
     alternative : {"two-sided", "greater", "less"}, default="two-sided"
-        Which departures count: any, too much dispersion and too many zeros, or too little and too
-        few. The test of uniformity knows but one.
+        Alternative hypothesis: any departure, too much dispersion, zeros and outliers, or too
+        little. It does not apply to the test of uniformity.
     n_samples : int, default=250
-        Number of simulated responses; p-values are no smaller than 1 / (`n_samples` + 1).
-    random_state : None, int, RandomState or Generator, default=None
-        Seed.
+        Number of simulations; p-values are at least 1 / (`n_samples` + 1).
+    random_state : int, RandomState instance, Generator or None, default=None
+        Seed of the random number generator; pass an int for reproducible results.
 
     Returns
     -------
     Table
-        Columns observed, expected (the mean of the simulations), ratio and p_value. Row dispersion
-        is the sum of squared Pearson residuals by its degrees of freedom; zeros, of counts and of
-        shares, their number; uniformity the largest distance of the distribution function of the
-        quantile residuals from that of a uniform variable. A linear model has in the place of zeros
-        outliers, the number of responses beyond what one in `n_samples` + 1 draws exceeds at either
-        end.
+        Columns observed, expected (the mean of the simulations), ratio and p_value. The row
+        dispersion is the sum of squared Pearson residuals divided by its degrees of freedom; zeros,
+        for counts and proportions, their number; uniformity the Kolmogorov-Smirnov distance of the
+        quantile residuals from the uniform distribution. A linear model has, instead of zeros,
+        outliers: the number of responses beyond the quantiles 1 / (`n_samples` + 1) and 1 minus
+        this.
 
     Raises
     ------
     TypeError
-        For a nonlinear mixed model and for a posterior.
+        For nonlinear and Bayesian models.
     ValueError
-        For invalid rows, responses that are no whole numbers where these alone are possible,
-        levels that the model does not know, and weights that count rows.
+        For invalid rows, fractional responses where only whole numbers are possible, unknown
+        levels, and weights that count rows.
 
     See Also
     --------
     residuals : The residuals themselves.
+    skmixed.display.ResidualsDisplay : Residual plots.
 
     Notes
     -----
-    Of a linear model every simulation draws new random effects and residuals, as by DHARMa's
-    default, and quantile residuals are those over all groups; that rows of a group are alike is so
-    in the simulations too. Its residual variance has fitted itself to the data, so that only the
-    form of the dispersion is tested.
+    For a linear model each simulation draws new random effects and residuals, which is DHARMa's
+    default, and quantile residuals are those over all groups: rows of a group are dependent in the
+    simulations too. The residual variance is estimated, so only the form of the dispersion is
+    tested.
 
-    Of a generalized model every simulation draws random effects and responses from the fitted
-    model, and finds the modes of the random effects given them anew, at the estimated coefficients
-    and variances; residuals are those given these modes. So what the modes take in of the noise,
-    which leaves residuals too small, is the same in the data and in the simulations. The number of
-    zeros is judged by its distance from what the modes lead one to expect. The coefficients are not
-    estimated again; the degrees of freedom of the dispersion allow for it.
+    For a generalized model each simulation draws random effects and responses from the fitted
+    model, and finds the conditional modes for these responses at the estimated coefficients and
+    variances. Residuals are those at these modes, so the shrinkage of residuals by fitted modes is
+    the same in data and simulations. The number of zeros is judged by its distance from that
+    expected at the modes. Coefficients are not re-estimated; the degrees of freedom of the
+    dispersion allow for this.
 
-    A dispersion that is estimated, as that of the negative binomial and gamma families, has fitted
-    itself to the data, so that only its form is tested. Single outcomes, 0 or 1, cannot be
-    over-dispersed, and their zeros are those of the fit: only uniformity is tested.
+    An estimated dispersion, as in the negative binomial and gamma families, has adapted to the
+    data, so only its form is tested. Binary responses cannot be over-dispersed, and their zeros are
+    fitted: only uniformity is tested.
 
     References
     ----------
@@ -123,10 +129,10 @@ def residual_tests(
     if alternative not in ("two-sided", "greater", "less"):
         raise ValueError(f"alternative={alternative!r} is not 'two-sided', 'greater' or 'less'")
     if n_samples < 1:
-        raise ValueError(f"n_samples={n_samples}: at least one simulation is needed")
+        raise ValueError(f"n_samples={n_samples} must be at least 1")
     model = snapshot(model)
     fit = determined_mixed_fit_of(model)
-    design_of(model)  # which a bare fit has not
+    design_of(model)  # a bare fit has none
     observed = model._observed_rows(X, y, sample_weight, groups)
     sizes = _drawn_weights(fit, observed)
     generator = generator_of(random_state)
@@ -166,8 +172,8 @@ def _drawn_weights(fit: MixedFit, observed: Any) -> FloatArray | None:
         check_whole(fit.mean_family, observed.y, sizes)
     if sizes is None and weights is not None and (weights != 1.0).any():
         raise ValueError(
-            "sample_weight counts rows of this model, and rows of one response are not drawn "
-            "together: repeat rows instead of weighting them"
+            "sample_weight counts rows in this model, and tied rows are not simulated together: "
+            "repeat the rows instead of weighting them"
         )
     return sizes
 
@@ -223,7 +229,7 @@ def _table_of(
     frame = pd.DataFrame.from_dict(rows, "index", columns=["observed", "expected", "p_value"])
     expected = frame["expected"].where(frame["expected"] > 0.0)
     frame.insert(2, "ratio", frame["observed"] / expected)
-    return Table(f"Tests of residuals: {formula}", frame, notes)
+    return Table(f"Residual tests: {formula}", frame, notes)
 
 
 def _statistics(
@@ -235,7 +241,7 @@ def _statistics(
 ) -> Iterator[tuple[float, float, float, float]]:
     """Yield dispersion, zeros, zeros beyond those expected, and distance from uniformity.
 
-    They are those of the observed response first, and of simulated ones.
+    The first are those of the observed response, then follow the simulated ones.
     """
     family, phi, n = fit.mean_family, fit.phi, len(observed.y)
     rows, base = observed.rows_at_known_levels(), observed.coefficient_part()
@@ -275,14 +281,14 @@ def _tested(
     rows["uniformity"] = (data[distance], means[distance], p)
     notes = [f"{len(drawn)} simulations, alternative: {alternative}."]
     if is_single:
-        notes.append("Single outcomes have neither a dispersion of their own nor surplus zeros.")
+        notes.append("Binary responses have no tests of dispersion and zeros.")
     elif fit.mean_family.n_dispersions:
         notes.append("The dispersion is estimated: only its form is tested.")
     return _table_of(rows, formula, tuple(notes))
 
 
 def _p_value(value: float, drawn: FloatArray, alternative: Alternative) -> float:
-    """Return the share of draws as extreme as a value, which counts as one of them."""
+    """Return the proportion of draws at least as extreme as a value, which itself counts as one."""
     upper = (1 + int((drawn >= value).sum())) / (len(drawn) + 1)
     lower = (1 + int((drawn <= value).sum())) / (len(drawn) + 1)
     if alternative == "two-sided":

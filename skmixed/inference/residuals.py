@@ -1,4 +1,4 @@
-"""What responses differ from the model by."""
+"""Residuals of all kinds."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ResidualKind = Literal["quantile", "deviance", "pearson", "response", "normalize
 
 
 class Observed(Protocol):
-    """What is read of rows and their responses."""
+    """The part of rows and their responses that residuals read."""
 
     y: FloatArray
     weights: FloatArray | None
@@ -56,7 +56,7 @@ class Observed(Protocol):
         ...
 
     def random_variance(self, covariances: list[FloatArray], *, known_too: bool) -> FloatArray:
-        """Return the variance of random effects that are not known, or of all."""
+        """Return the variance of random effects of unknown levels, or of all."""
         ...
 
     def rows_at_known_levels(self) -> Rows:
@@ -76,83 +76,91 @@ def residuals(
     random_state: Any = None,
     missing: Literal["raise", "nan"] | None = None,
 ) -> FloatArray:
-    """Return the residuals of rows.
+    """Compute residuals: quantile, deviance, Pearson, response, normalized or studentised.
+
+    Quantile residuals suit checks of any family, since they are uniform if the model is correct;
+    response and Pearson residuals are the usual ones of linear models. For plots use
+    `skmixed.display.ResidualsDisplay`, for tests `residual_tests`.
+
+    Read more in the user guide: :doc:`/guide/generalized` and :doc:`/guide/after_generalized`.
 
     Parameters
     ----------
     model : estimator
         A fitted mixed model.
     X, y, sample_weight, groups : array-like
-        The rows of the fit, as given to `fit`, or others. After `lmer`, `glmer`, `clmm` or `nlmer`
-        the data frame X is enough: y and the weights, such as trials, are read from it.
+        The training data, as passed to ``fit``, or new data. After `lmer`, `glmer`, `clmm` or
+        `nlmer` the data frame X is enough: y and the weights, such as trials, are read from it.
     kind : str, default="quantile"
-        "quantile", "deviance", "pearson", "response", "normalized" or "studentised".
-        Quantile residuals are the probability of a response below y, between 0 and 1, and uniform
-        if the model is true, whatever the family; where y itself has a probability, a random number
-        within it is added. Pearson residuals are y less its mean, by its standard deviation.
-        Deviance residuals are signed roots of what rows add to the deviance at the given random
-        effects. Response residuals are y less its mean, in units of y. Normalized residuals, of
-        linear models, are Pearson residuals from which the correlation of a residual structure is
-        taken out: independent and of variance one if the structure is true. Studentised residuals,
-        of the rows of the fit alone, are by the standard deviation that residuals have, which is
-        smaller the more a row pulls its own prediction; of generalized models they combine those of
-        deviance and Pearson by the leverage.
+        - "quantile": the probability of a response below y, uniform on (0, 1) if the model is
+          correct, for any family; for discrete responses randomised within the probability of y.
+        - "deviance": signed square roots of the contributions to the deviance, given the random
+          effects.
+        - "pearson": y minus its mean, divided by its standard deviation.
+        - "response": y minus its mean, in units of y.
+        - "normalized", for linear models: Pearson residuals decorrelated by the residual structure,
+          independent with unit variance if it is correct.
+        - "studentised", for training data only: residuals divided by their standard deviation,
+          which decreases with leverage; for generalized models deviance and Pearson residuals are
+          combined by the leverage.
     random : {"new", "fitted"} or None, default=None
-        What is known of the random effects: their distribution alone, so that groups that differ
-        do not make residuals differ from uniform ones (DHARMa's default), or their modes (R's
-        ``residuals``; DHARMa with ``use.u``). Levels that the model does not know have their
-        distribution in either case. None is "new" for quantile residuals. The other kinds are those
-        at the modes.
-    random_state : None, int, RandomState or Generator, default=None
-        Seed of the random part of quantile residuals, which classes and counts have.
+        Whether responses are compared with their distribution over new groups, so that differences
+        between groups do not show up as misfit (the default of DHARMa), or given the conditional
+        modes of the random effects (R's ``residuals``; ``use.u`` in DHARMa). Unknown levels count
+        as new in either case. None is "new" for quantile residuals; the other kinds allow "fitted"
+        only.
+    random_state : int, RandomState instance, Generator or None, default=None
+        Seed for the randomisation of discrete quantile residuals; pass an int for reproducible
+        results.
     missing : {"raise", "nan"} or None, default=None
-        Whether rows with missing values in columns, labels, y or weights are an error or have NaN.
-        None is "raise", or "nan" of a model by na_action="exclude".
+        Whether rows with missing values raise an error or get NaN. None means "raise", or "nan" for
+        a model fitted with na_action="exclude".
 
     Returns
     -------
     ndarray of shape (n,)
-        One for every row; NaN where handle_unknown="nan" leaves a row without a prediction. Of a
-        classifier they are those of the second class, y being 0 or 1; of ordered categories those
-        of their numbers.
+        The residual of each row; NaN where handle_unknown="nan" leaves a row without a prediction.
+        For a classifier, those of the second class, with y coded 0 and 1; for ordered categories,
+        those of their numbers.
 
     Raises
     ------
     TypeError
-        For what is no mixed model, for ordered categories, which have no mean, if it is another
-        kind than "quantile", for "normalized" of generalized models, and for other kinds than
-        "response" and "pearson" of nonlinear and Bayesian ones, and "normalized" of nonlinear ones
-        with a residual structure.
+        If the model is not a mixed model, or does not have this kind: ordered categories have no
+        mean, and only "quantile"; generalized models lack "normalized"; nonlinear and Bayesian
+        models have "response" and "pearson", and nonlinear ones with a residual structure
+        "normalized".
     ValueError
-        For invalid rows, for responses that the family cannot have, for an unknown kind, and for
-        random="new" with another kind than "quantile". With "studentised" also if these are not the
-        rows of the fit, and as in `influence`.
+        For invalid rows, responses outside the range of the family, an unknown kind, and
+        random="new" with another kind than "quantile". For "studentised" also if these are not the
+        training data, and as in `influence`.
 
     See Also
     --------
-    influence : Leverages, and what rows change.
-    residual_tests : Tests of too much or too little dispersion, and of zeros.
-    skmixed.display.ResidualsDisplay : Pictures of them.
+    influence : Leverage, Cook's distance and case deletion.
+    residual_tests : Tests of dispersion, zeros and uniformity.
+    row_table : Fitted values and residuals side by side.
+    skmixed.display.ResidualsDisplay : Residual plots.
 
     Notes
     -----
-    Quantile residuals are those that DHARMa approaches with ever more simulations: the distribution
-    of a response is known, and where random effects are new it is averaged over theirs, to 1e-4, or
-    to 1/200 where numbers of trials or counts are large. Under random="new" rows of a group are
-    dependent, and residuals are uniform over many groups. Under "fitted" they are independent, but
-    the modes have taken in some of the noise, so that they lie nearer to one half the fewer rows a
-    group has.
+    Quantile residuals are the limit of DHARMa's for many simulations: the distribution of a
+    response is known, and for new groups it is averaged over that of the random effects, to 1e-4,
+    or to 1/200 for large numbers of trials or counts. With random="new" the residuals of a group
+    are dependent, and uniform over many groups. With "fitted" they are independent, but shrunk
+    towards one half, the more so the fewer rows a group has.
 
-    Weights are numbers of trials of a share; exposures, where counts are rates; precisions of a
-    linear model that says so; otherwise a row of weight w stands for w rows of its residual, and
-    deviance and Pearson residuals are multiplied by the root of it, as in R. Deviance residuals of
-    gamma models are those of a dispersion of one, as in R; Pearson residuals are not.
+    Weights are numbers of trials of a proportion, exposures of a rate, or precisions in a linear
+    model fitted with them. Otherwise a weight counts rows, and deviance and Pearson residuals are
+    multiplied by its square root, as in R. Deviance residuals of gamma models are those for a
+    dispersion of one, as in R; Pearson residuals are not.
 
     In R: ``residuals(model, type, scaled = TRUE)`` for Pearson and response residuals, and
-    ``rstudent(model)`` of lme4 for studentised ones, y - fitted over sigma (1 - h)^(1/2), where h
-    is the leverage of `influence`; of generalized models it is that of the weights of the working
-    model, as in ``rstudent`` of ``glm``, where lme4 has weights of one. With r such a residual and
-    nu rows less coefficients, r ((nu - 1) / (nu - r^2))^(1/2) is by the sigma of the other rows.
+    ``rstudent(model)`` of lme4 for studentised residuals of linear models, (y - fitted) / (sigma (1
+    - h)^(1/2)) with the leverage h of `influence`. For generalized models h uses the working
+    weights, as in ``rstudent`` for ``glm``, where lme4 uses weights of one. Externally studentised
+    residuals are r ((nu - 1) / (nu - r^2))^(1/2), r being such a residual and nu rows minus
+    coefficients.
 
     References
     ----------
@@ -178,12 +186,12 @@ def residuals(
         raise ValueError(f"random={random!r} is neither 'new' nor 'fitted'")
     if random == "new" and kind != "quantile":
         raise ValueError(
-            f"kind={kind!r} compares with the mean at the modes of the random effects, "
-            "random='fitted'; kind='quantile' compares with the distribution over new ones"
+            f"kind={kind!r} needs random='fitted', since it compares with the mean at the modes of "
+            "the random effects; kind='quantile' allows random='new'"
         )
     model = snapshot(model)
     is_simple = hasattr(model, "posterior_") or isinstance(any_fit_of(model), NonlinearFit)
-    design_of(model)  # which a bare fit has not
+    design_of(model)  # a bare fit has none
     complete = model._complete_rows(X, y, sample_weight, groups, missing)
     if complete is not None:
         settings: dict[str, Any] = {"random": random, "random_state": random_state}
@@ -202,15 +210,15 @@ def residuals(
 def _from_means(
     model: Any, X: Any, y: Any, sample_weight: Any, groups: Any, kind: ResidualKind
 ) -> FloatArray:
-    """Return residuals, (n,), of a model of which its means and their deviations are known."""
+    """Return residuals, (n,), of a model known by its means and standard deviations alone."""
     near = None if hasattr(model, "posterior_") else residual_fit_of(any_fit_of(model))
     kinds = ("response", "pearson", *(() if near is None else ("normalized",)))
     is_known = near is not None or getattr(model, "residual", None) is None
     if kind not in kinds or not is_known:
         *others, last = map(repr, kinds)
         raise TypeError(
-            f"a {type(model).__name__} has residuals of the kinds {', '.join(others)} and {last}, "
-            f"and not of kind={kind!r}"
+            f"kind={kind!r} is not available for a {type(model).__name__}, which has the kinds "
+            f"{', '.join(others)} and {last}"
         )
     observed: Observed = model._observed_rows(X, y, sample_weight, groups)
     means: FloatArray = model._fitted_means(X, groups)
@@ -230,7 +238,7 @@ def _from_means(
 
 
 def _studentised(model: Any, X: Any, y: Any, sample_weight: Any, groups: Any) -> FloatArray:
-    """Return residuals by their standard deviations, (n,), of the rows of a fit."""
+    """Return studentised residuals, (n,), of the training rows."""
     fit = mixed_fit_of(model)
     if not isinstance(fit, GeneralizedFit):
         return studentised(model, X, y, sample_weight, groups)
@@ -250,9 +258,9 @@ def residuals_of(
     random: Literal["new", "fitted"] | None = "fitted",
     random_state: Any = None,
 ) -> FloatArray:
-    """Return the residuals, (n,), of rows that have been read; `residuals` documents the rest.
+    """Return the residuals, (n,), of rows already read; see `residuals` for the arguments.
 
-    Raises ValueError for studentised ones, which take the rows of the fit.
+    Raises ValueError for studentised ones, which need the training rows.
     """
     if kind not in (kinds := get_args(ResidualKind)[:-1]):
         raise ValueError(f"kind={kind!r} is not one of {', '.join(kinds)}")
@@ -265,7 +273,7 @@ def residuals_of(
     if isinstance(fit, GeneralizedFit):
         if kind == "normalized":
             raise TypeError(
-                f"a {type(model).__name__} has no residual structure: take kind='pearson'"
+                f"a {type(model).__name__} has no residual structure: use kind='pearson'"
             )
         below, upto = _generalized(fit, observed, kind, center, variance)
     else:
@@ -282,7 +290,7 @@ def _generalized(
     center: FloatArray,
     variance: FloatArray,
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the limits of the residuals, (n,) each, one array twice where nothing is random."""
+    """Return the limits of the residuals, (n,) each, one array twice if nothing is random."""
     phi, y, weights = fit.phi, observed.y, observed.weights
     fit.family.check(y, weights)
     if kind == "quantile":
@@ -322,14 +330,14 @@ def _linear(
 
 
 def _relative_deviations(fit: Fit, observed: Observed) -> FloatArray:
-    """Return the standard deviations of residuals, relative to sigma, (n,)."""
+    """Return residual standard deviations relative to sigma, (n,)."""
     if isinstance(fit, ResidualFit) and observed.residual is not None:
         return fit.structure.deviations(fit.phi, observed.residual)
     return np.ones(len(observed.y))
 
 
 def _noise(fit: Fit, observed: Observed) -> FloatArray:
-    """Return the residual variances of rows, (n,), of weights that are precisions."""
+    """Return residual variances, (n,), allowing for precision weights."""
     noise: FloatArray = fit.sigma2 * np.square(_relative_deviations(fit, observed))
     if observed.weights is not None and fit.spec.weighting == "precision":
         noise = noise / observed.weights

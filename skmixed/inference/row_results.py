@@ -1,4 +1,4 @@
-"""What a fitted model says of single rows, under the index that they have."""
+"""Results for single rows, under their index."""
 
 from __future__ import annotations
 
@@ -23,43 +23,49 @@ def linear_predictor(
     fixed: bool = True,
     missing: Literal["raise", "nan"] | None = None,
 ) -> pd.Series[float]:
-    """Return the linear predictor of rows, or parts of it.
+    """Compute the linear predictor, or parts of it.
+
+    Use it for the contribution of single random effects, and for values on the scale of the link;
+    ``predict`` has means of the response.
+
+    Read more in the user guide: :doc:`/guide/prediction`.
 
     Parameters
     ----------
     model : estimator
-        A fitted mixed model, linear, generalized or Bayesian.
+        A fitted mixed model: linear, generalized or Bayesian.
     X : array-like or data frame of shape (n, n_features)
-        The columns, as in `predict` of the model.
+        The training data or new data, as for ``predict``.
     groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-        Labels, if they were given as `groups` to `fit`.
+        Group labels, if they were passed to ``fit`` as `groups`.
     random : {"all", "none"}, list of str, or str, default="all"
-        Which random effects are added: all, none, those of the factors named, or those that the
-        bars of a formula name, ``"(1 | g)"`` of a model that has slopes, too (lme4's ``re.form``).
+        Random effects to include: all, none, those of the named factors, or those of terms as
+        written, such as ``"(1 | g)"`` in a model that also has slopes (lme4's ``re.form``).
     fixed : bool, default=True
-        Whether the fixed part and offsets are added; False leaves Z b alone, curves of all rows not
-        among it (lme4's ``random.only``).
+        Whether to include the fixed effects, offsets and population-level smooths; False gives Z b
+        (lme4's ``random.only``).
     missing : {"raise", "nan"} or None, default=None
-        Whether rows with missing values are an error or have NaN, as in `predict`.
+        Whether rows with missing values raise an error or get NaN. None means "raise", or "nan" for
+        a model fitted with na_action="exclude".
 
     Returns
     -------
     Series of shape (n,)
-        X beta + Z b at the estimates, under the index of X if it has one, on the scale of the link;
-        of ordered categories without the thresholds. Rows of unknown levels have no effect of that
-        factor, unless the model's `handle_unknown` says otherwise.
+        X beta + Z b at the estimates, on the scale of the link, under the index of X if it has one;
+        without the thresholds for ordered categories. Unknown levels have no random effect, unless
+        the model's `handle_unknown` says otherwise.
 
     Raises
     ------
     TypeError
-        For what is no mixed model, and for nonlinear ones, whose parameters are what is linear:
-        ``model.predict_parameters`` has them.
+        If the model is not a mixed model, or is a nonlinear one: use its ``predict_parameters``.
     ValueError
-        For invalid input, and effects in `random` that the model does not have.
+        For invalid input, and random effects that the model does not have.
 
     See Also
     --------
     row_table : Fitted values and residuals side by side.
+    model_matrix : The columns of the fixed effects.
 
     Notes
     -----
@@ -80,7 +86,7 @@ def linear_predictor(
     model = snapshot(model)
     if not hasattr(model, "_linear_predictor"):
         any_fit_of(model)
-        raise TypeError("a fitted estimator is needed: a bare fit does not read rows")
+        raise TypeError("expected a fitted estimator: a bare fit does not read rows")
     values = model._linear_predictor(X, groups, random, fixed=fixed, missing=missing)
     return pd.Series(values, _index_of(X), name="linear_predictor")
 
@@ -95,46 +101,48 @@ def row_table(
     leverage: bool = False,
     missing: Literal["raise", "nan"] | None = None,
 ) -> Table:
-    """Tabulate fitted values and residuals of rows.
+    """Tabulate fitted values and residuals, row by row.
+
+    Read more in the user guide: :doc:`/guide/after_generalized`.
 
     Parameters
     ----------
     model : estimator
-        A fitted mixed model that predicts means; a classifier's are probabilities.
+        A fitted mixed model that predicts means; for a classifier these are probabilities.
     X, y, sample_weight, groups : array-like
-        The rows of the fit, as given to `fit`, or others. After `lmer`, `glmer`, `clmm` or `nlmer`
-        the data frame X is enough: y and the weights, such as trials, are read from it.
+        The training data, as passed to ``fit``, or new data. After `lmer`, `glmer`, `clmm` or
+        `nlmer` the data frame X is enough: y and the weights, such as trials, are read from it.
     leverage : bool, default=False
-        Whether to add what only rows of the fit have: leverage, studentised residuals and Cook's
-        distance, as `influence` has them.
+        Whether to add leverage, studentised residuals and Cook's distance, as in `influence`; for
+        training data only.
     missing : {"raise", "nan"} or None, default=None
-        Whether rows with missing values in columns, labels, y or weights are an error or have NaN.
-        None is "raise", or "nan" of a model by na_action="exclude".
+        Whether rows with missing values raise an error or get NaN. None means "raise", or "nan" for
+        a model fitted with na_action="exclude".
 
     Returns
     -------
     Table
-        A row for every row of X, under its index: y, fitted (at the modes of the random effects),
-        population (their mean over groups, ``predict(X, random="none")``), residual (y less
-        fitted) and pearson (by its standard deviation).
+        A row for each row of X, under its index: y, fitted (at the conditional modes of the random
+        effects), population (averaged over groups, ``predict(X, random="none")``), residual (y
+        minus fitted) and pearson (the residual divided by its standard deviation).
 
     Raises
     ------
     TypeError
-        For what is no mixed model, and for ordered categories, which have no mean.
+        If the model is not a mixed model, or is an ordinal one, which has no mean.
     ValueError
         For invalid rows, and with `leverage` as in `influence`.
 
     See Also
     --------
     residuals : Residuals of all kinds.
-    influence : What rows and levels change.
-    linear_predictor : Parts of the predictor.
+    influence : Leverage, Cook's distance and case deletion.
+    linear_predictor : Parts of the linear predictor.
 
     Notes
     -----
-    In R: ``augment(model)`` of broom.mixed, and ``fortify`` of lme4. The model keeps no rows, so
-    that they are given again.
+    In R: ``augment(model)`` of broom.mixed, and ``fortify`` of lme4. The model does not store rows,
+    so they are passed again.
 
     Examples
     --------

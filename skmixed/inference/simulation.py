@@ -25,34 +25,34 @@ from skmixed.inference.fitted import (
 from skmixed.inference.random_effects import below_each_other, effects_index
 from skmixed.inference.table import Table, TabularResult
 
-_DRAWN_CELLS = 2e7  # random effects drawn together: 160 MB
+_DRAWN_CELLS = 2e7  # random effects drawn at once: 160 MB
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Draws(TabularResult):
-    """Draws of coefficients, random effects and residual standard deviation.
+    """Draws of the coefficients, the random effects and the residual standard deviation.
 
     Parameters
     ----------
     coef : DataFrame of shape (n_samples, p)
         Fixed coefficients, the intercept first if there is one.
     random_effects : dict of str to ndarray of shape (n_samples, n_levels, k)
-        Of every factor, in the order of `random_effects_`.
+        Random effects of each factor, in the order of `random_effects_`.
     sigma : ndarray of shape (n_samples,) or None
-        Residual standard deviations; None of generalized models, which have none.
+        Residual standard deviations; None for generalized models.
     labels : dict of str to (Index, Index)
-        Levels and columns of every factor.
+        Levels and columns of each factor.
     thresholds : DataFrame of shape (n_samples, n_classes - 1) or None
-        Thresholds between ordered categories; None of other models.
+        Thresholds between ordered categories; None for other models.
 
     See Also
     --------
-    sim : Makes them.
+    sim : The function that returns it.
 
     Notes
     -----
-    They show mean, median and standard deviation of the coefficients, as merTools::FEsim, of
-    thresholds and of sigma.
+    It prints the mean, median and standard deviation of the coefficients (as ``FEsim`` of
+    merTools), thresholds and sigma.
 
     Examples
     --------
@@ -87,8 +87,8 @@ class Draws(TabularResult):
         Returns
         -------
         Table
-            Columns mean, median and sd, as merTools::REsim; a row for every factor, level and
-            column.
+            Columns mean, median and sd, as in ``REsim`` of merTools; a row for each factor, level
+            and column.
         """
         parts = []
         for name, draws in self.random_effects.items():
@@ -102,7 +102,12 @@ class Draws(TabularResult):
 
 
 def sim(model: Any, n_samples: int = 1000, *, random_state: Any = None) -> Draws:
-    """Draw coefficients, random effects and residual standard deviation, as arm::sim.
+    """Draw coefficients, random effects and residual standard deviation, as ``arm::sim`` does.
+
+    Use it to propagate the uncertainty of coefficients and random effects into any quantity. It
+    conditions on the estimated relative variances; `bootstrap` and `skmixed.bayes.sample` do not.
+
+    Read more in the user guide: :doc:`/guide/intervals`.
 
     Parameters
     ----------
@@ -110,31 +115,34 @@ def sim(model: Any, n_samples: int = 1000, *, random_state: Any = None) -> Draws
         A fitted mixed model.
     n_samples : int, default=1000
         Number of draws.
-    random_state : None, int, RandomState or Generator, default=None
-        Seed.
+    random_state : int, RandomState instance, Generator or None, default=None
+        Seed of the random number generator; pass an int for reproducible results.
 
     Returns
     -------
     Draws
-        From sigma^2 times nu over a chi-square variable with nu = n - p degrees of freedom, and the
-        joint normal distribution of coefficients and random effects given it. Of a generalized
-        model from the normal distribution of coefficients, whose covariance is `coef_covariance_`,
-        and of random effects given them, by Laplace's approximation; infinite coefficients stay.
+        sigma^2 times nu over a chi-squared variable with nu = n - p degrees of freedom, and, given
+        this, coefficients and random effects from their joint normal distribution. For a
+        generalized model, coefficients from the normal distribution with covariance
+        `coef_covariance_`, and random effects given these by Laplace's approximation; infinite
+        coefficients stay as they are.
 
     Raises
     ------
     ValueError
-        If the fit left no residual, after `update_groups`, and for several factors with too many
-        random effects.
+        If the fit leaves no residual, after ``update_groups``, and for several factors with too
+        many random effects.
 
     See Also
     --------
-    bootstrap : Draws that take the relative variances as estimated, too.
+    bootstrap : Replicates that re-estimate the variances too.
+    random_effects_table : Conditional modes with standard errors, without simulation.
+    skmixed.bayes.sample : Draws from the full posterior.
 
     Notes
     -----
-    The relative variances stay as estimated. The joint distribution is drawn without a matrix of
-    its size: the errors of the estimates from simulated data have it, at any true values.
+    The joint distribution is drawn without forming its covariance matrix: errors of the estimates
+    in simulated data have the same distribution, at any true values.
 
     References
     ----------
@@ -154,13 +162,13 @@ def sim(model: Any, n_samples: int = 1000, *, random_state: Any = None) -> Draws
     """
     model = snapshot(model)
     fit = determined_mixed_fit_of(model)
-    design_of(model)  # which a bare fit has not
+    design_of(model)  # a bare fit has none
     if n_samples < 1:
-        raise ValueError(f"n_samples={n_samples}: at least one draw is needed")
+        raise ValueError(f"n_samples={n_samples} must be at least 1")
     if model._fitted.has_further_rows:
         raise ValueError(
-            "sim draws from the joint distribution of a fit, which update_groups does not make: "
-            "fit the model to all rows instead, by partial_fit if it is a linear one"
+            "sim needs the joint distribution of a fit, which update_groups does not provide: fit "
+            "the model to all rows instead, with partial_fit if it is linear"
         )
     generator = generator_of(random_state)
     stretch = _stretch(fit, n_samples, generator)
@@ -187,8 +195,8 @@ def _draw_thresholds(
 ) -> pd.DataFrame | None:
     """Draw thresholds between ordered categories given coefficients, (R, n_fixed).
 
-    The first finite one, and what gives the gaps to those that follow it, are jointly normal with
-    the coefficients that are kept and finite. Infinite thresholds stay.
+    The first finite threshold, and the parameters of the gaps to the following ones, are jointly
+    normal with the finite coefficients kept in the model. Infinite thresholds stay.
     """
     if not isinstance(fit, GeneralizedFit) or not fit.has_thresholds:
         return None
@@ -212,7 +220,7 @@ def _draw_thresholds(
 
 
 def _stretch(fit: MixedFit, n_samples: int, generator: np.random.Generator) -> FloatArray:
-    """Draw residual deviations relative to the estimate, (R,); ones where it is given."""
+    """Draw residual standard deviations relative to the estimate, (R,); ones if it is known."""
     if isinstance(fit, GeneralizedFit) or fit.spec.sigma2 is not None:
         return np.ones(n_samples)
     degrees = fit.problem.n_observations - fit.rank
@@ -224,16 +232,16 @@ def _errors(
 ) -> tuple[FloatArray, Blocks]:
     """Draw errors of the estimates at the true variances: of beta and of the random effects.
 
-    (R, n_fixed), and (R, n_levels, k) for every factor. Raises ValueError for several factors with
-    too many random effects.
+    Shapes are (R, n_fixed), and (R, n_levels, k) for each factor. Raises ValueError for several
+    factors with too many random effects.
     """
     fit = given.working if isinstance(given, GeneralizedFit) else given
     try:
         responses = draw_responses(fit, n_samples, generator)
     except NeedsRowsError:
         raise ValueError(
-            "this model has too many random effects of several factors for joint draws; "
-            "random_effects_table gives the variance of each"
+            "the model has too many random effects of several factors for joint draws: "
+            "random_effects_table has the standard error of each"
         ) from None
     model, evaluation = fit.problem.model, fit.evaluation
     scaled, p = ScaledResponses.of(fit, responses), fit.rank
@@ -243,7 +251,9 @@ def _errors(
         for row, column in zip(shrunk.reshape(sums.shape), cross, strict=True):
             xvy -= row @ column[:p].T
     beta = xvy @ evaluation.beta_covariance
-    if isinstance(given, GeneralizedFit):  # whose errors have those of the variances in them
+    if isinstance(
+        given, GeneralizedFit
+    ):  # the covariance includes the uncertainty of the variances
         drawn = beta @ _between(fit.scaled_beta_covariance, given.scaled_beta_covariance)
     else:
         drawn = beta
@@ -267,7 +277,7 @@ def _errors(
 
 
 def _between(covariance: FloatArray, wanted: FloatArray) -> FloatArray:
-    """Return what makes draws, (R, p), that have one covariance have another, (p, p)."""
+    """Return the map that gives draws, (R, p), with one covariance another one, (p, p)."""
     lower = np.linalg.cholesky(covariance)
     values, vectors = np.linalg.eigh(wanted)
     root = vectors * np.sqrt(np.maximum(values, 0.0))

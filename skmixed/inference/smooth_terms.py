@@ -1,4 +1,4 @@
-"""Smooth curves: how many degrees of freedom they use, and whether they are there."""
+"""Smooths: effective degrees of freedom and approximate tests."""
 
 from __future__ import annotations
 
@@ -22,47 +22,52 @@ from skmixed.inference.fitted import (
 )
 from skmixed.inference.table import Table
 
-_ROUNDED_RANK = 1e-6  # of degrees of freedom: what is left of whole ones by rounding
+_ROUNDED_RANK = 1e-6  # of degrees of freedom: distance from an integer that is rounding
 _LEAST_SPREAD = 1e-12  # of the largest: less is rounding of the covariance
 _NOTE = (
-    "edf: effective degrees of freedom, the line counted as one. Tests of no curve at all: Wood "
-    "(2013), approximate, the smoothness taken as known"
+    "edf: effective degrees of freedom, counting the linear part as one. p_value: approximate test "
+    "of no effect (Wood 2013), with the smoothness taken as known"
 )
 
 
 def smooth_table(model: Any) -> Table:
-    """Return effective degrees of freedom of the curves, and approximate tests of them.
+    """Tabulate effective degrees of freedom and approximate tests of the smooths.
+
+    Use it to see how nonlinear a smooth ``s(x)`` is and whether x has any effect; `ranova` tests
+    whether the effect is nonlinear.
+
+    Read more in the user guide: :doc:`/guide/curves`.
 
     Parameters
     ----------
     model : estimator
-        A fitted mixed model, linear or generalized, with curves ``s(x)`` in its fixed part.
+        A fitted mixed model, linear or generalized, with smooths ``s(x)`` in its fixed part.
 
     Returns
     -------
     Table
-        A row a curve. Columns edf (effective degrees of freedom, the line of the curve counted as
-        one), ref_df (those of the test), statistic (F, or chi-squared where the variance of the
-        responses is known) and p_value of no effect at all, and std_dev: the standard deviation of
-        the curve about its line, in units of y or of the link, averaged over its range.
+        A row for each smooth. Columns edf (effective degrees of freedom, counting the linear part
+        as one), ref_df (those of the test), statistic (F, or chi-squared if the dispersion is
+        known) and p_value for no effect at all, and std_dev: the standard deviation of the smooth
+        about its linear part, averaged over its range, in units of the linear predictor.
 
     Raises
     ------
     ValueError
-        If the model has no curves.
+        If the model has no smooths.
 
     See Also
     --------
-    ranova : Whether a curve is more than its line.
-    skmixed.display.SmoothDisplay : Pictures of the curves.
+    ranova : Tests of a smooth against its linear part.
+    skmixed.display.SmoothDisplay : Plots of the smooths.
 
     Notes
     -----
-    As ``summary(gam)`` of mgcv. The statistic is f'V^-f over the estimated curve f at the rows,
-    less its mean, with V the covariance of its error and V^- an inverse of the rank ref_df, which
-    need not be whole [1]_. The p-values are those of F, or chi-squared, with ref_df degrees of
-    freedom, which have the mean and the variance of what the statistic is distributed as. That
-    the smoothness is an estimate is not in them: read p-values between 0.01 and 0.1 with care.
+    As ``summary(gam)`` of mgcv. The statistic is f'V^-f for the estimated smooth f at the rows,
+    minus its mean, V being the covariance of its error and V^- a pseudo-inverse of rank ref_df,
+    which need not be an integer [1]_. P-values are those of F or chi-squared with ref_df degrees of
+    freedom, which match the mean and variance of the statistic under the null hypothesis. They
+    ignore that the smoothness is estimated: read p-values between 0.01 and 0.1 with care.
 
     References
     ----------
@@ -85,13 +90,13 @@ def smooth_table(model: Any) -> Table:
     model = snapshot(model)
     fit = determined_mixed_fit_of(model)
     if not design_of(model).curves:
-        raise ValueError("the model has no curves s(x) in its fixed part")
+        raise ValueError("the model has no smooth terms s(x) in its fixed part")
     frame = smooth_frame(fit, design_of(model))
-    return Table(f"Curves: {formula_of(model)}", frame, (f"{_NOTE}.",))
+    return Table(f"Smooth terms: {formula_of(model)}", frame, (f"{_NOTE}.",))
 
 
 def smooth_frame(fit: MixedFit, design: Any) -> pd.DataFrame:
-    """Return the figures of the curves of a design, a row each."""
+    """Return the figures of the smooths of a design, a row each."""
     scale = np.inf
     if isinstance(fit, Fit) and fit.spec.sigma2 is None:
         omegas = [lam @ lam.T for lam in fit.evaluation.lambdas]
@@ -111,15 +116,15 @@ def smooth_frame(fit: MixedFit, design: Any) -> pd.DataFrame:
 
 
 def curve_points(model: Any, n_points: int, level: float) -> pd.DataFrame:
-    """Tabulate the curves of a fitted model at points of their ranges, with pointwise limits.
+    """Tabulate the smooths of a fitted model on grids of their ranges, with pointwise intervals.
 
-    Columns curve, argument (of what), x, estimate, std_error, lower and upper: less the mean over
-    the range, or of what is multiplied by a number its coefficient. Raises ValueError without
-    curves.
+    Columns curve, argument (the variable), x, estimate, std_error, lower and upper. Estimates are
+    centred over the range; those of a smooth that multiplies a number are its coefficient. Raises
+    ValueError if there are no smooths.
     """
     fit, design = determined_mixed_fit_of(model), design_of(model)
     if not design.curves:
-        raise ValueError("the model has no curves s(x) in its fixed part")
+        raise ValueError("the model has no smooth terms s(x) in its fixed part")
     half, parts = stats.norm.ppf(0.5 + 0.5 * level), []
     for curve in design.curves:
         smooth, estimate = curve.smooth, CurveEstimate.of(fit, curve.term, curve.free)
@@ -134,7 +139,7 @@ def curve_points(model: Any, n_points: int, level: float) -> pd.DataFrame:
 
 
 def summarised_curves(fit: MixedFit, design: Any) -> pd.DataFrame | None:
-    """Return what a summary says of curves, None where there are none or nothing judges them."""
+    """Return the smooths for a summary; None if there are none, or no residual to test them by."""
     is_exact = isinstance(fit, GeneralizedFit) or fit.report.monte_carlo is None
     if not design.curves or not fit.is_determined or not is_exact:
         return None
@@ -142,10 +147,10 @@ def summarised_curves(fit: MixedFit, design: Any) -> pd.DataFrame | None:
 
 
 def _statistic(estimate: CurveEstimate) -> tuple[float, float]:
-    """Return f'V^-f of a curve at the rows, and the rank of the inverse.
+    """Return f'V^-f of a smooth at the rows, and the rank of the inverse.
 
-    Between two whole ranks k - 1 and k + 1 the last two directions count 1 and r - k; what couples
-    them has a sign that nothing tells, and is averaged over it.
+    Between two whole ranks k - 1 and k + 1 the last two directions count 1 and r - k; the sign of
+    the term that couples them is arbitrary, and averaged over.
     """
     root = _root(estimate.moments)
     values, vectors = linalg.eigh(root @ estimate.covariance @ root.T)

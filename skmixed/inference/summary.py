@@ -1,4 +1,4 @@
-"""Models at a glance, in the layout that arm::display and print(lmer) made familiar."""
+"""Summaries of fitted models, in the layout of ``arm::display`` and ``print(lmer)``."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from skmixed.inference.table import p_text
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Summary:
-    """What a fitted model says in one screen; prints as text, shows as HTML in a notebook.
+    """A one-screen summary of a fitted model; prints as text, shows as HTML in a notebook.
 
-    `coefficients` has estimate and standard error in units of y per unit of x, NaN for columns that
-    depend on those before them, which are shown as dropped. `error_terms` has groups, name,
-    standard deviation and correlations of every random effect, then the residual. `curves` is
-    `smooth_table`, and `correlations` are those of the coefficients if they were asked for.
+    `coefficients` has estimates and standard errors in units of y per unit of x, NaN for columns
+    that depend linearly on earlier ones, which are shown as dropped. `error_terms` has group, name,
+    standard deviation and correlations of each random effect, then the residual. `curves` is
+    `smooth_table`, and `correlations` are those of the coefficients, if requested.
     """
 
     formula: str
@@ -50,10 +50,10 @@ class Summary:
     correlations: pd.DataFrame | None = None  # (n_fixed, n_fixed)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return all parameters, (n_parameters, 2), with errors of coefficients and thresholds.
+        """Return all parameters, (n_parameters, 2), with standard errors where they are known.
 
-        They are named as by `confidence_intervals`; deviations, correlations and scales have NaN
-        for their errors.
+        They are named as in `confidence_intervals`. Coefficients and thresholds have standard
+        errors; standard deviations, correlations and scales have NaN.
         """
         return self.estimates.copy()
 
@@ -70,7 +70,7 @@ class Summary:
             table = rounded(self.error_terms, self.digits)
             parts += ["", "Error terms:", as_text(table, index=False)]
         if self.curves is not None:
-            parts += ["", "Curves:", as_text(self._curve_texts(self.curves))]
+            parts += ["", "Smooth terms:", as_text(self._curve_texts(self.curves))]
         return "\n".join([*parts, "---", *self.notes])
 
     __repr__ = __str__
@@ -96,7 +96,7 @@ class Summary:
             parts.append("<p>Error terms</p>")
             parts.append(rounded(self.error_terms, self.digits).to_html(border=0, index=False))
         if self.curves is not None:
-            parts.append("<p>Curves</p>")
+            parts.append("<p>Smooth terms</p>")
             parts.append(self._curve_texts(self.curves).to_html(border=0))
         return _as_html(self.formula, parts, self.notes)
 
@@ -110,12 +110,12 @@ def summarise(
     *,
     correlations: bool = False,
 ) -> Summary:
-    """Summarise a fitted model: estimates, error terms, `curves`, sizes and criteria.
+    """Summarise a fitted model: estimates, error terms, smooth terms, sizes and criteria.
 
-    With `correlations` those of the coefficients are in it. `n_dropped` rows were left out because
-    of missing values. The criteria are those of arm::display: deviance is -2 log-likelihood of the
-    fit by maximum likelihood, also where REML was used, AIC = criterion + 2 (number of parameters),
-    and DIC = 2 deviance - criterion.
+    `correlations` adds those of the coefficients; `n_dropped` is the number of rows left out
+    because of missing values. The criteria are those of ``arm::display``: deviance is -2
+    log-likelihood by maximum likelihood, even for a REML fit, AIC = criterion + 2 (number of
+    parameters), and DIC = 2 deviance - criterion.
     """
     names = coefficient_names(fit)
     covariance = fit.beta_covariance
@@ -132,7 +132,7 @@ def summarise(
         notes = _mixed_notes(fit) if has_search else _linear_notes(fit, digits)
     if is_dropped.any():
         dropped = ", ".join(coefficients.index[is_dropped])
-        notes.append(f"dropped, because they depend on the columns before them: {dropped}")
+        notes.append(f"dropped, because they depend linearly on earlier columns: {dropped}")
     if n_dropped:
         rows = (
             "1 row with missing values was"
@@ -161,9 +161,9 @@ def summarise(
 def _estimates(
     fit: AnyFit, coefficients: pd.DataFrame, thresholds: pd.DataFrame | None
 ) -> pd.DataFrame:
-    """Tabulate all parameters, with the errors of coefficients and thresholds, (n_parameters, 2).
+    """Tabulate all parameters, (n_parameters, 2), with standard errors where they are known.
 
-    The columns of these tables are their estimates and errors.
+    The columns of these tables are their estimates and standard errors.
     """
     tables = [each for each in (thresholds, coefficients) if each is not None]
     stated = np.concatenate([each.to_numpy(dtype=np.float64) for each in tables])
@@ -183,7 +183,7 @@ def correlations_of(covariance: pd.DataFrame) -> pd.DataFrame:
 
 
 def below_diagonal(correlations: pd.DataFrame, digits: int) -> pd.DataFrame:
-    """Write correlations, (p, p), as texts, (p - 1, p - 1): each of them once."""
+    """Write correlations, (p, p), as text below the diagonal, (p - 1, p - 1)."""
     texts = rounded(correlations, digits)
     above = ~np.tri(len(texts), k=-1, dtype=bool)
     return texts.mask(above, "").iloc[1:, :-1]
@@ -200,7 +200,7 @@ def _thresholds(fit: Fit | GeneralizedFit | NonlinearFit) -> pd.DataFrame | None
 def error_terms(fit: Fit | GeneralizedFit | NonlinearFit) -> pd.DataFrame:
     """Tabulate standard deviations and correlations of the random effects and any residual.
 
-    Columns Groups, Name, Std.Dev. and, where there are correlations, Corr and further ones.
+    Columns Groups, Name, Std.Dev. and, if there are correlations, Corr and further ones.
     """
     rows: list[list[Any]] = []
     for parts in wholes(fit.ordered_terms):
@@ -229,7 +229,7 @@ def error_terms(fit: Fit | GeneralizedFit | NonlinearFit) -> pd.DataFrame:
 
 
 def residual_terms(fit: Fit | NonlinearFit) -> list[list[Any]]:
-    """List the deviations of residuals, and the correlations between visits, if there are any."""
+    """List the residual standard deviations, and the correlations between visits, if any."""
     near = residual_fit_of(fit)
     if near is None:
         known = "(known)" if isinstance(fit, Fit) and fit.spec.sigma2 is not None else ""
@@ -270,7 +270,7 @@ def _generalized_notes(fit: GeneralizedFit) -> list[str]:
     notes += [*_priors(fit), f"AIC = {fit.aic:.1f}, deviance = {fit.deviance:.1f}"]
     if fit.separated:
         names = ", ".join(infinite_names(fit))
-        notes.append(f"infinite, because they separate the responses: {names}")
+        notes.append(f"infinite, because of separation: {names}")
     return [*notes, _state(fit)]
 
 
@@ -296,7 +296,7 @@ def _mixed_notes(fit: Fit) -> list[str]:
 
 
 def _of_residuals(fit: ResidualFit) -> list[str]:
-    """Say what the residual structure has found, but for deviations and what visits share."""
+    """Report the parameters of a residual structure that are not in the table of error terms."""
     shown = [each for each in fit.residual_parameters if not each.name.startswith("ratio ")]
     if fit.structure.visit_correlations(fit.phi) is not None or not shown:
         return []
@@ -316,7 +316,7 @@ def _criteria(fit: Fit) -> list[str]:
 
 
 def _priors(fit: Fit | GeneralizedFit) -> list[str]:
-    """Say which prior distributions the covariances have, and what they cost the likelihood."""
+    """Report the priors of the covariances, and their penalty."""
     named = [
         f"{fit.products.factors[term.factor].index.name} ~ {term.penalty.name}"
         for term in fit.spec.terms
@@ -327,7 +327,7 @@ def _priors(fit: Fit | GeneralizedFit) -> list[str]:
 
 
 def _estimated(fit: Fit, noise: MonteCarlo) -> list[str]:
-    """Say what is random in a fit by the iterative search, and why it was taken."""
+    """Report the Monte Carlo errors of a fit by the iterative solver, and why it was chosen."""
     errors = MonteCarloErrors.of(fit)
     name = "REML criterion" if fit.spec.method == "reml" else "deviance"
     names = [fit.products.factors[factor].index.name for factor in fit.spec.used_factors]
@@ -351,9 +351,9 @@ def _estimated(fit: Fit, noise: MonteCarlo) -> list[str]:
 
 
 def _state(fit: Fit | GeneralizedFit | NonlinearFit) -> str:
-    """Say in one sentence whether the search arrived, and where."""
+    """Report in one sentence whether the search converged, and where to."""
     if not isinstance(fit, GeneralizedFit) and not fit.is_determined:
-        return "The fixed part fits the data exactly, so no variance is left to estimate."
+        return "The fixed part fits the data exactly, so there is no variance left to estimate."
     if not fit.report.converged:
         return f"The search did not converge: {fit.report.message}."
     if fit.is_singular:
@@ -370,9 +370,9 @@ def _linear_notes(fit: Fit, digits: int) -> list[str]:
 
 
 def r_squared(fit: Fit) -> float:
-    """Return the share of the variance of y that an ordinary linear model explains.
+    """Return the R-squared of an ordinary linear model.
 
-    About the mean if there is an intercept, otherwise about zero, as R does.
+    It is taken about the mean if there is an intercept, otherwise about zero, as in R.
     """
     fixed = (CONSTANT,) if fit.spec.has_intercept else ()
     null = Fit.of(fit.products, ModelSpec(fixed, (), fit.spec.method, fit.spec.weighting))
@@ -382,7 +382,7 @@ def r_squared(fit: Fit) -> float:
 
 
 def rounded(table: pd.DataFrame, digits: int) -> pd.DataFrame:
-    """Write the numbers of a table as texts of so many decimals; NaN is an empty one."""
+    """Write the numbers of a table as text with a given number of decimals; NaN as empty text."""
 
     def text(value: Any) -> str:
         if isinstance(value, str):
@@ -395,7 +395,7 @@ def rounded(table: pd.DataFrame, digits: int) -> pd.DataFrame:
 
 
 def as_text(table: pd.DataFrame, *, index: bool = True) -> str:
-    """Lay a table of texts out in lines: names to the left, numbers to the right."""
+    """Lay out a table of text in lines: names to the left, numbers to the right."""
     columns = [list(table.iloc[:, i]) for i in range(table.shape[1])]
     heads = [str(name) for name in table.columns]
     if index:
@@ -437,7 +437,7 @@ class GroupModel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupSummary:
-    """What grouped models say; prints as text, shows as HTML in a notebook."""
+    """Summary of grouped models; prints as text, shows as HTML in a notebook."""
 
     title: str
     models: tuple[GroupModel, ...]  # of the groups shown
@@ -470,11 +470,11 @@ class GroupSummary:
 def deviance_notes(
     n: float, k: int, deviance: float, null_deviance: float, sd: float, digits: int
 ) -> tuple[str, ...]:
-    """Write the lines below the coefficients of a linear model, as arm::display does.
+    """Write the lines below the coefficients of a linear model, as ``arm::display`` does.
 
     `n` is the number of rows and `k` that of coefficients. The deviances are residual sums of
-    squares, of the model and of the mean alone. `sd` is NaN where no row is left for it; it has
-    `digits` decimals.
+    squares, of the model and of the intercept-only model. `sd` is NaN if no residual degrees of
+    freedom are left; it has `digits` decimals.
     """
     lines = [
         f"n = {n:.15g}, k = {k}",

@@ -1,4 +1,4 @@
-"""Results that print, show in a notebook and turn into a data frame."""
+"""Results that print, show in a notebook and convert to a data frame."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _ROWS_OF_LONG = 20  # shown of a longer one, half from either end
 
 
 class TabularResult(ABC):
-    """A result that shows as a table."""
+    """A result that is shown as a table."""
 
     __slots__ = ()
 
     @abstractmethod
     def _table(self) -> Table:
-        """Return what is shown."""
+        """Return the table to show."""
 
     def to_frame(self) -> pd.DataFrame:
-        """Return the figures as a data frame of one's own.
+        """Return the figures as a data frame, a copy.
 
         Returns
         -------
@@ -38,18 +38,18 @@ class TabularResult(ABC):
         return self._table().frame.copy()
 
     def __getitem__(self, column: Any) -> Any:
-        """Return a column by its name, or several by a list of names, as the data frame would."""
+        """Return a column by name, or several by a list of names, as a data frame would."""
         frame = self.to_frame()
         try:
             return frame[column]
         except KeyError:
             raise KeyError(
-                f"{column!r} is no column of this table, which has {list(frame.columns)}; its rows "
-                "are found in to_frame()"
+                f"{column!r} is not a column of this table, which has {list(frame.columns)}; for "
+                "rows use to_frame().loc"
             ) from None
 
     def __iter__(self) -> Iterator[Any]:
-        """Return the names of the columns one by one, as a data frame does."""
+        """Iterate over the names of the columns, as a data frame does."""
         return iter(self.to_frame().columns)
 
     def __contains__(self, column: Any) -> bool:
@@ -70,25 +70,28 @@ class TabularResult(ABC):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Table(TabularResult):
-    """Results with a row for every coefficient, term, component or model.
+    """A table of results, with a row for each coefficient, term, component or model.
+
+    Printing it rounds the figures; a notebook shows it as HTML.
 
     Parameters
     ----------
     title : str
-        What it shows.
+        Title line.
     frame : DataFrame
-        The figures. Columns are called estimate, std_error, df, statistic, p_value, lower and
-        upper where they are these.
+        The figures. Columns estimate, std_error, df, statistic, p_value, lower and upper have the
+        same names in all tables.
     notes : tuple of str
-        How the figures were computed, a line each.
+        Notes on how the figures were computed, one per line.
 
     See Also
     --------
-    coefficient_table : A function that returns one.
+    coefficient_table : A function that returns a table.
 
     Notes
     -----
-    ``table["estimate"]`` is a column of the figures, ``table.to_frame()`` are all of them.
+    ``table["estimate"]`` is a column, and ``table.to_frame()`` a data frame of all figures,
+    unrounded.
 
     Examples
     --------
@@ -114,7 +117,7 @@ class Table(TabularResult):
 
 
 def _as_text(table: Table) -> str:
-    """Return a table as text, without the middle if it is long."""
+    """Return a table as text; the middle of a long one is omitted."""
     table = _as_shown(table)
     texts = table.frame.to_string(formatters=_formatters(table, " "), **_extent(table))
     lines = [table.title, texts, *_notes(table)]
@@ -122,7 +125,7 @@ def _as_text(table: Table) -> str:
 
 
 def _as_html(table: Table) -> str:
-    """Return a table as HTML, without the middle if it is long."""
+    """Return a table as HTML; the middle of a long one is omitted."""
     table = _as_shown(table)
     texts = table.frame.to_html(border=0, formatters=_formatters(table), **_extent(table))
     notes = "<br>".join(map(html.escape, _notes(table)))
@@ -130,9 +133,9 @@ def _as_html(table: Table) -> str:
 
 
 def _as_shown(table: Table) -> Table:
-    """Leave out degrees of freedom that are all infinite, and p-values at a boundary of nothing.
+    """Omit degrees of freedom that are all infinite, and boundary p-values that are all NaN.
 
-    Notes say that such tests are Wald's.
+    The notes say that such tests are Wald tests.
     """
     frame = table.frame
     bare = [name for name in ("df",) if name in frame and np.isinf(frame[name]).all()]
@@ -147,7 +150,7 @@ def _extent(table: Table) -> dict[str, Any]:
 
 def _notes(table: Table) -> list[str]:
     n_rows = len(table.frame)
-    more = [f"{n_rows} rows; to_frame() has all."] if n_rows > _MOST_ROWS else []
+    more = [f"{n_rows} rows; use to_frame() for all."] if n_rows > _MOST_ROWS else []
     return [*more, *table.notes]
 
 
@@ -160,7 +163,7 @@ def _text(column: Any, value: Any, space: str) -> str:
 
 
 def p_text(value: float) -> str:
-    """Write a p-value; a small one as less than what four decimals show."""
+    """Write a p-value with four decimals, a small one as "<0.0001"."""
     return f"<{_SMALLEST_P:g}" if value < _SMALLEST_P else f"{value:.4f}"
 
 

@@ -1,4 +1,4 @@
-"""Variances and covariances of random effects and residuals, and whether some are none."""
+"""Variances and covariances of random effects and residuals, and whether the fit is singular."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ from skmixed.inference.table import Table
 
 
 def variance_table(model: Any) -> Table:
-    """Tabulate variances, covariances, standard deviations and correlations of a fit.
+    """Tabulate variances, covariances, standard deviations and correlations of the random effects.
+
+    Read more in the user guide: :doc:`/guide/random_effects`.
 
     Parameters
     ----------
@@ -34,25 +36,26 @@ def variance_table(model: Any) -> Table:
     Returns
     -------
     Table
-        A row for the variance of every random effect and for the covariance of every two, then the
-        residual, under factor, first and second column: covariance (the variance where first and
-        second are the same), sd of a variance, and correlation of two.
+        A row for each variance and covariance of the random effects, then the residual, indexed by
+        factor, first and second column: covariance (the variance if first and second are the same),
+        sd (of variances) and correlation (of pairs).
 
     Raises
     ------
     ValueError
         If the model is not fitted or leaves no residual.
     TypeError
-        For what is no mixed model.
+        If the model is not a mixed model.
 
     See Also
     --------
-    confidence_intervals : The same with intervals.
+    confidence_intervals : Standard deviations and correlations with intervals.
     variance_partition : Shares of the variance of the response.
+    is_singular : Whether one of these covariance matrices is singular.
 
     Notes
     -----
-    In R: ``as.data.frame(VarCorr(model))``, whose columns vcov and sdcor these are.
+    In R: ``as.data.frame(VarCorr(model))``, with its columns vcov and sdcor.
 
     Examples
     --------
@@ -136,36 +139,43 @@ def _of_fit(fit: AnyFit) -> list[Row]:
 
 
 def is_singular(model: Any, *, tol: float = 1e-4) -> bool:
-    """Tell whether some covariance matrix of the random effects is singular, or nearly.
+    """Tell whether the fit is singular, or nearly so.
+
+    A fit is singular if a covariance matrix of the random effects is: a variance is zero, or a
+    correlation is 1 or -1.
+
+    Read more in the user guide: :doc:`/guide/reml`.
 
     Parameters
     ----------
     model : estimator
         A fitted mixed model.
     tol : float, default=1e-4
-        How small a diagonal entry of the triangular root of a covariance matrix, relative to the
-        residual standard deviation, counts as zero.
+        Diagonal entries of the Cholesky factors of the covariance matrices, relative to the
+        residual standard deviation, count as zero if they are smaller than this.
 
     Returns
     -------
     bool
-        Whether there is one. The attribute `is_singular_` is the same with a tolerance of zero:
-        searches here end at exact zeros.
+        Whether one is singular. The attribute ``is_singular_`` corresponds to a tolerance of zero,
+        since searches end exactly on the boundary.
 
     Raises
     ------
     TypeError
-        For what is no mixed model or has a posterior in the place of a fit.
+        If the model is not a mixed model or has posterior draws instead of a fit.
     ValueError
         If the model is not fitted, and for a negative tolerance.
 
     See Also
     --------
-    ranova : Tests of random terms.
+    variance_table : The variances and covariances.
+    ranova : Tests of the random terms.
 
     Notes
     -----
-    In R: ``isSingular(model, tol)``. Of a generalized model the residual standard deviation is one.
+    In R: ``isSingular(model, tol)``. For a generalized model the residual standard deviation is
+    one.
 
     Examples
     --------
@@ -177,7 +187,7 @@ def is_singular(model: Any, *, tol: float = 1e-4) -> bool:
     (False, True)
     """
     if not tol >= 0.0:
-        raise ValueError(f"tol={tol!r} is no number from 0 on")
+        raise ValueError(f"tol={tol!r} is not a number of at least 0")
     fit = any_fit_of(snapshot(model))
     if fit.is_singular:
         return True

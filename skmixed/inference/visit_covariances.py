@@ -1,4 +1,4 @@
-"""The covariance of the residuals of planned visits."""
+"""The residual covariance matrix over planned visits."""
 
 from __future__ import annotations
 
@@ -24,37 +24,39 @@ _TITLES = {
 
 
 def visit_covariance(model: Any, *, kind: VisitMatrix = "covariance") -> Table:
-    """Tabulate the covariance matrix of residuals over planned visits.
+    """Tabulate the residual covariance matrix over planned visits.
+
+    Read more in the user guide: :doc:`/guide/repeated_measures`.
 
     Parameters
     ----------
     model : estimator
-        A fitted linear model whose `residual` is a covariance of visits: ``"us(...)"`` or
+        A fitted linear model whose `residual` is a covariance of visits: ``"us(...)"``,
         ``"toeplitz(...)"``, or ``"cs(...)"`` or ``"ar1(...)"`` with ``hom=False``.
     kind : {"covariance", "correlation", "std_error"}, default="covariance"
-        What stands in the matrix. "std_error" has the standard errors of the covariances.
+        Entries of the matrix; "std_error" gives the standard errors of the covariances.
 
     Returns
     -------
     Table
-        A row and a column for every visit, in their order.
+        A row and a column for each visit, in their order.
 
     Raises
     ------
     ValueError
-        If the model is not fitted, leaves no residual, or has another residual structure, and for
-        an unknown kind.
+        If the model is not fitted, leaves no residual or has no such residual structure, and for an
+        unknown kind.
 
     See Also
     --------
-    confidence_intervals : Intervals of correlations and of ratios of standard deviations.
+    confidence_intervals : Intervals of correlations and ratios of standard deviations.
+    variance_table : Covariances of the random effects.
 
     Notes
     -----
-    In R: ``VarCorr(model)`` of mmrm, and ``getVarCov(model)`` of nlme. Standard errors are by the
-    delta method from the second derivatives of the criterion, which are exact; a covariance of
-    few subjects is far from normal, and intervals are better taken on other scales, as
-    `confidence_intervals` does.
+    In R: ``VarCorr(model)`` of mmrm and ``getVarCov(model)`` of nlme. Standard errors follow from
+    the delta method and exact second derivatives of the criterion. With few subjects a covariance
+    is far from normal, and the intervals of `confidence_intervals`, on other scales, are better.
 
     Examples
     --------
@@ -77,7 +79,7 @@ def visit_covariance(model: Any, *, kind: VisitMatrix = "covariance") -> Table:
     fit = determined_fit_of(model)
     if not isinstance(fit, ResidualFit) or not isinstance(fit.structure, VisitStructure):
         raise ValueError(
-            "this model has no covariance of planned visits: fit one with residual="
+            "the model has no covariance matrix of planned visits: fit one with residual="
             "'us(visit | subject)', or toeplitz(...), cs(...) or ar1(...) with hom=False"
         )
     matrix = {

@@ -45,7 +45,7 @@ def test_flat_is_flat_and_cannot_be_drawn():
     np.testing.assert_array_equal(Flat().logpdf([0.5, 7.0]), 0.0)
     np.testing.assert_allclose(Flat(log=True).logpdf([0.5, 7.0]), -np.log([0.5, 7.0]))
     assert not Flat().is_proper
-    with pytest.raises(ValueError, match="does not integrate to one"):
+    with pytest.raises(ValueError, match="improper"):
         Flat().sample(3)
 
 
@@ -54,7 +54,7 @@ def test_gamma_of_infinite_scale_is_a_power():
     np.testing.assert_allclose(power.logpdf([0.5, 7.0]), 1.5 * np.log([0.5, 7.0]), rtol=1e-14)
     np.testing.assert_array_equal(Gamma(1.0, np.inf).logpdf([0.0, 7.0]), Flat().logpdf([0.0, 7.0]))
     assert not power.is_proper
-    with pytest.raises(ValueError, match="does not integrate to one"):
+    with pytest.raises(ValueError, match="improper"):
         power.sample(3)
 
 
@@ -141,5 +141,5 @@ def test_bad_parameters_are_refused_in_words(make, message):
     ],
 )
 def test_what_is_no_distribution_is_refused(given):
-    with pytest.raises(TypeError, match=f"{next(iter(given))}.*is no"):
+    with pytest.raises(TypeError, match=f"{next(iter(given))}.*must be"):
         Prior(**given)

@@ -154,7 +154,7 @@ def test_many_parameters_are_drawn_along_the_gradient(monkeypatch, learning_is_s
     draws = sample(model, n_draws=100, random_state=0)
     assert draws.sampler == "hamiltonian"
     assert draws.n_divergent == 0
-    assert "divergent paths 0" in str(draws.diagnostics())
+    assert "divergent transitions 0" in str(draws.diagnostics())
     assert sample(model, n_draws=20, sampler="importance").sampler == "importance"
 
 

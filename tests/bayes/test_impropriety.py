@@ -100,14 +100,16 @@ def test_deviations_that_vary_in_too_few_ways_together_are_refused():
     check_posterior(two.fit_, ModelPrior.of(two.fit_, "reference"))
     three = MixedLinearRegressor("(1 | g) + (1 | h) + (1 | k)").fit(X, y)
     with pytest.raises(
-        ValueError, match="vary in 3 ways that the fixed columns leave, and more than 3"
+        ValueError, match="have 3 dimensions beyond the fixed columns, and more than 3"
     ):
         sample(three, "reference")
     # one of them with a proper distribution is enough
     mixed = Prior({"g": Flat(), "h": Flat(), "k": HalfT(3, 1)}, coef=Flat(), sigma=Flat(log=True))
     check_posterior(three.fit_, ModelPrior.of(three.fit_, mixed))
     same = MixedLinearRegressor("(1 | g) + (1 | same)").fit(X[["x", "g"]].assign(same=X["g"]), y)
-    with pytest.raises(ValueError, match=r"over 'g' and the .* over 'same' have a posterior"):
+    with pytest.raises(
+        ValueError, match=r"over 'g' and the .* over 'same' have an improper posterior"
+    ):
         sample(same, "reference")
 
 

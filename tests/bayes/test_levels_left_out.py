@@ -56,7 +56,7 @@ def test_levels_are_predicted_as_by_integrals_without_them(moved):
     np.testing.assert_allclose(found.elpd, list(exact.values()), atol=0.12)
     assert found.is_refitted[2] == (moved > 0)
     assert found.total == pytest.approx(sum(exact.values()), abs=0.2)
-    assert "Levels of Batch predicted by the others" in str(found)
+    assert "Leave-one-out cross-validation over levels of Batch" in str(found)
 
 
 @pytest.mark.parametrize("random", ["(1 | g) + (1 | h)", "(x | g/h)"])
@@ -115,14 +115,14 @@ def test_what_cannot_be_left_out_is_refused():
     X, y = load_sleepstudy(return_X_y=True)
     model = MixedLinearRegressor("(1 | Subject)").fit(X, y)
     draws = sample(model, n_draws=100, random_state=0)
-    with pytest.raises(ValueError, match="'subject' is no factor of the model"):
+    with pytest.raises(ValueError, match="'subject' is not a factor of the model"):
         loo(model, draws, X, y, leave_out="subject")
-    with pytest.raises(TypeError, match="draws is a DataFrame, not what sample returns"):
+    with pytest.raises(TypeError, match="draws is a DataFrame: pass the result of sample"):
         loo(model, X, X, y)
     alone = X.assign(first=(X["Subject"] == "308") * X["Days"])
     model = MixedLinearRegressor("(1 | Subject)").fit(alone, y)
     draws = sample(model, Prior(coef=Flat()), n_draws=100, random_state=0)
-    with pytest.raises(ValueError, match="do not determine every coefficient"):
+    with pytest.raises(ValueError, match="do not determine all coefficients"):
         loo(model, draws, alone, y, leave_out="Subject")
 
 

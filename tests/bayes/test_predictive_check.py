@@ -58,7 +58,7 @@ def test_statistics_and_shares_are_those_of_the_draws(sleepstudy):
     table = check.to_frame()
     assert list(table.index) == ["mean", "high"]
     assert table.loc["mean", "mean"] == pytest.approx(check.replicated.mean())
-    assert "Observed beside 500 draws" in str(check)
+    assert "Posterior predictive check, 500 draws" in str(check)
 
 
 @pytest.mark.parametrize("by", ["name", "labels"])
@@ -124,7 +124,7 @@ def test_weights_that_are_precisions_divide_the_noise():
     ratio = check.replicated[::2].std(axis=1).mean() / check.replicated[1::2].std(axis=1).mean()
     assert 2.5 < ratio < 5.0
     counted = MixedLinearRegressor("(1 | g)").fit(X, y, w)
-    with pytest.raises(ValueError, match="repeat rows that stand for several"):
+    with pytest.raises(ValueError, match="repeat the rows instead"):
         posterior_predictive_check(counted, sample(counted, n_draws=50), X, y, w)
 
 
@@ -134,17 +134,21 @@ def test_weights_that_are_precisions_divide_the_noise():
         ({"statistics": "median"}, ValueError, "'median' is neither a function nor one of"),
         ({"statistics": []}, ValueError, "statistics is empty"),
         ({"statistics": [3.0]}, ValueError, "3.0 is neither a function"),
-        ({"statistics": [lambda v: v, lambda v: v]}, ValueError, "two statistics have one name"),
-        ({"statistics": lambda v: v[:2]}, ValueError, "must return a number"),
-        ({"statistics": lambda v: "much"}, ValueError, "must return a number"),
-        ({"by": "Days"}, ValueError, "by='Days' is no grouping column of the model"),
-        ({"by": ["a"]}, ValueError, "by has 1 labels for 180 rows"),
+        (
+            {"statistics": [lambda v: v, lambda v: v]},
+            ValueError,
+            "two statistics have the same name",
+        ),
+        ({"statistics": lambda v: v[:2]}, ValueError, "must return one number"),
+        ({"statistics": lambda v: "much"}, ValueError, "must return one number"),
+        ({"by": "Days"}, ValueError, "by='Days' is not a grouping column of the model"),
+        ({"by": ["a"]}, ValueError, "by has 1 labels, but there are 180 rows"),
         ({"by": [None] * 180}, ValueError, "by has no label for row 0"),
         ({"random": "old"}, ValueError, "random='old' is neither"),
         ({"n_draws": 0}, ValueError, "n_draws=0 must be a whole number"),
         ({"n_draws": True}, ValueError, "n_draws=True must be a whole number"),
         ({"y": [1.0, 2.0]}, ValueError, "inconsistent numbers of samples"),
-        ({"draws": None}, TypeError, "draws is a NoneType, not what sample returns"),
+        ({"draws": None}, TypeError, "draws is a NoneType: pass the result of sample"),
         ({"random_state": "seed"}, TypeError, "seed"),
     ],
 )
@@ -158,7 +162,7 @@ def test_stray_arguments_are_refused(sleepstudy, wrong, error, message):
 def test_draws_of_another_model_are_refused(sleepstudy):
     X, y, _, draws = sleepstudy
     other = MixedLinearRegressor("(1 | Subject)").fit(X, y)
-    with pytest.raises(ValueError, match="not from the posterior of this model"):
+    with pytest.raises(ValueError, match="belong to another model or fit"):
         posterior_predictive_check(other, draws, X, y)
 
 
@@ -186,10 +190,10 @@ def test_responses_of_families_are_drawn_and_counted():
     assert set(np.unique(check.replicated)) == {0.0, 1.0}
     assert check.observed_statistics["mean"][3] == (answers[30:40] == "yes").mean()
     assert np.mean(np.abs(check.p_values["mean"] - 0.5) < 0.45) > 0.8
-    with pytest.raises(ValueError, match="random='new' is there for linear models"):
+    with pytest.raises(ValueError, match="random='new' needs a linear model"):
         posterior_predictive_check(model, draws, X, answers, random="new")
     assert loo(model, draws, X, answers, leave_out="g", random_state=0).elpd.max() < 0.0
     y = eta + rng.standard_normal(120)
     linear = MixedLinearRegressor("(1 | g)").fit(X, y)
-    with pytest.raises(ValueError, match="not from the posterior of this model"):
+    with pytest.raises(ValueError, match="belong to another model or fit"):
         posterior_predictive_check(linear, draws, X, y)

@@ -178,7 +178,7 @@ def test_density_of_the_search_has_its_jacobian():
 def test_improper_posteriors_are_refused():
     X, y = grouped(2)
     model = MixedLinearRegressor("(1 | g)").fit(X, y)
-    with pytest.raises(ValueError, match="2 effects, of which the fixed columns leave 1"):
+    with pytest.raises(ValueError, match="leave 1 of its 2 effects"):
         sample(model, "reference")
     with pytest.warns(SamplingWarning, match="posterior without a mean"):
         sample(
@@ -191,11 +191,11 @@ def test_improper_posteriors_are_refused():
     X4["between"] = X4["g"].astype(int) ** 2.0
     X4["more"] = X4["g"].astype(int) * 1.0
     crowded = MixedLinearRegressor("(1 | g)").fit(X4, y4)
-    with pytest.raises(ValueError, match="4 effects, of which the fixed columns leave 1"):
+    with pytest.raises(ValueError, match="leave 1 of its 4 effects"):
         sample(crowded, "reference")
     # a density that grows as s takes two effects more than a flat one
     four = MixedLinearRegressor("(1 | g)").fit(*grouped(4))
-    with pytest.raises(ValueError, match="leave 3, and more than 3 are needed"):
+    with pytest.raises(ValueError, match="leave 3 of its 4 effects, and more than 3 are needed"):
         sample(four, Prior(scales=Gamma(3.0, np.inf), coef=Flat()))
     sample(four, Prior(scales=Gamma(1.5, np.inf), coef=Flat()), n_draws=20, random_state=0)
     slopes = MixedLinearRegressor("(x | g)").fit(*grouped(2, seed=1))
@@ -208,7 +208,7 @@ def test_residual_deviation_may_not_be_flat_where_effects_can_follow_every_row()
     X = pd.DataFrame({"g": [str(i) for i in range(12)] + ["0", "1"]})
     y = rng.standard_normal(14)
     model = MixedLinearRegressor("(1 | g)").fit(X, y)
-    with pytest.raises(ValueError, match="does not integrate"):
+    with pytest.raises(ValueError, match="improper"):
         sample(
             MixedLinearRegressor("(1 | g)").fit(X[:12].assign(g=list("abcdefghijkk")), y[:12]),
             Prior(sigma=Flat(log=True), scales=Flat(log=True)),

@@ -90,7 +90,7 @@ def test_wrong_arguments(models):
         draw(models["both"], method="guess")
     with pytest.raises(TypeError, match="not a GroupedModels"):
         draw(GroupedModels())
-    with pytest.raises(TypeError, match="about the coefficients of a fixed part"):
+    with pytest.raises(TypeError, match="needs fixed coefficients"):
         draw(MixedEffectsRegressor())
-    with pytest.raises(TypeError, match="give a dict of fitted models by the names"):
+    with pytest.raises(TypeError, match="not a dict of fitted models"):
         CoefficientDisplay.from_estimators(list(models.values()))

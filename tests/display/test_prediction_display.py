@@ -237,9 +237,9 @@ def test_a_model_without_groups_has_one_line():
 def test_wrong_arguments(sleep, pupils):
     model, X = sleep
     draw = PredictionDisplay.from_estimator
-    with pytest.raises(ValueError, match="feature='x' is no column of X"):
+    with pytest.raises(ValueError, match="feature='x' is not a column of X"):
         draw(model, X, "x")
-    with pytest.raises(ValueError, match="feature=7 is no column of X, which has 2"):
+    with pytest.raises(ValueError, match="feature=7 is not a column of X, which has 2"):
         draw(model, X, 7)
     with pytest.raises(ValueError, match="'Subject' is a grouping column of 'Subject'"):
         draw(model, X, "Subject")
@@ -247,25 +247,25 @@ def test_wrong_arguments(sleep, pupils):
         draw(model, X, "Days", factor="x")
     with pytest.raises(ValueError, match=r"levels \['999'\] of 'Subject' are not among"):
         draw(model, X, "Days", levels=["308", "999"])
-    with pytest.raises(ValueError, match=r"at has \['x'\], which are no other columns"):
+    with pytest.raises(ValueError, match=r"at has \['x'\], which cannot be held constant"):
         draw(model, X, "Days", at={"x": 1})
     with pytest.raises(ValueError, match="interval='box' is not 'auto'"):
         draw(model, X, "Days", interval="box")
-    with pytest.raises(ValueError, match="level=0 is no probability"):
+    with pytest.raises(ValueError, match="level=0 is not a probability"):
         draw(model, X, "Days", level=0)
-    with pytest.raises(ValueError, match="grid_resolution=1 is less than 2"):
+    with pytest.raises(ValueError, match="grid_resolution=1 must be at least 2"):
         draw(model, X, "Days", grid_resolution=1)
     with pytest.raises(ValueError, match="the model was not fitted with groups"):
         draw(model, X, "Days", groups=X["Subject"])
     for unfitted in [MixedLinearRegressor(), GroupedModels(), MixedEffectsRegressor()]:
         with pytest.raises(NotFittedError):
             draw(unfitted, X, "Days")
-    with pytest.raises(TypeError, match="needs predictions"):
+    with pytest.raises(TypeError, match="needs an estimator with predict"):
         draw(DBSCAN(), X, "Days")
     given = MixedLinearRegressor().fit(
         X[["Days"]], X["Days"] + 1.0 * (X.index % 7), groups=X["Subject"]
     )
-    with pytest.raises(ValueError, match=r"fitted with groups=\.\.\.: give those"):
+    with pytest.raises(ValueError, match=r"fitted with groups=\.\.\.: pass the groups"):
         draw(given, X[["Days"]], "Days")
 
 
@@ -327,7 +327,7 @@ def test_lines_of_a_classifier_are_probabilities(shops):
     with pytest.raises(ValueError, match="a single response is one class or the other"):
         PredictionDisplay.from_estimator(model, X, "price", interval="observation")
     three = LogisticRegression().fit(X, np.arange(400) % 3)
-    with pytest.raises(TypeError, match="regressors of one output and classifiers of two"):
+    with pytest.raises(TypeError, match="regressor with a single output or a binary classifier"):
         PredictionDisplay.from_estimator(three, X, "price")
 
 

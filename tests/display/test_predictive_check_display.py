@@ -55,7 +55,7 @@ def test_intervals_by_group_are_quantiles_of_the_draws(model):
     )
     assert display.axes_[0].get_ylabel() == "Subject"
     inside = (low <= check.observed_statistics["sd"]) & (check.observed_statistics["sd"] <= high)
-    assert display.axes_[0].get_title() == f"{100 * inside.mean():.0f} % inside"
+    assert display.axes_[0].get_title() == f"{100 * inside.mean():.0f}% inside"
 
 
 def test_settings_and_axes_are_taken_and_constants_have_a_density():
@@ -96,13 +96,13 @@ def test_settings_and_axes_are_taken_and_constants_have_a_density():
 def test_what_cannot_be_drawn_is_refused(model):
     X, y = load_sleepstudy(return_X_y=True)
     plain = MixedLinearRegressor("(1 | Subject)").fit(X, y)
-    with pytest.raises(TypeError, match="has no posterior: pass draws=sample"):
+    with pytest.raises(TypeError, match="has no posterior draws: pass draws=sample"):
         PredictiveCheckDisplay.from_estimator(plain, X, y)
     with pytest.raises(ValueError, match="kind='median' is not among"):
         PredictiveCheckDisplay.from_estimator(model, X, y, kind="median")
-    with pytest.raises(TypeError, match="not what posterior_predictive_check returns"):
+    with pytest.raises(TypeError, match="pass the result of posterior_predictive_check"):
         PredictiveCheckDisplay(X)
-    with pytest.raises(ValueError, match="level=2 is no probability"):
+    with pytest.raises(ValueError, match="level=2 is not a probability"):
         PredictiveCheckDisplay.from_estimator(model, X, y, level=2)
     with pytest.raises(TypeError, match="replicated_kwargs is a list"):
         PredictiveCheckDisplay.from_estimator(model, X, y, kind="mean", replicated_kwargs=[1])

@@ -141,9 +141,9 @@ def test_axes_may_be_given(model):
     assert len(display.axes_) == 2
     assert display.figure_ is ax.figure
     assert not ax.axison
-    with pytest.raises(ValueError, match="panels: 2, axes given: 3"):
+    with pytest.raises(ValueError, match="there are 2 panels, but 3 axes"):
         display.plot(plt.subplots(1, 3)[1])
-    with pytest.raises(TypeError, match="ax is a str, not matplotlib's Axes"):
+    with pytest.raises(TypeError, match="ax is a str, not matplotlib Axes"):
         display.plot("left")
 
 
@@ -166,15 +166,15 @@ def test_settings_reach_the_artists(model):
 
 def test_wrong_arguments(model):
     draw = RandomEffectsDisplay.from_estimator
-    with pytest.raises(ValueError, match=r"level=1\.5 is no probability"):
+    with pytest.raises(ValueError, match=r"level=1\.5 is not a probability"):
         draw(model, level=1.5)
     with pytest.raises(ValueError, match=r"factor='shop' is not among \['Subject'\]"):
         draw(model, factor="shop")
     with pytest.raises(ValueError, match=r"columns='x' is not among \['\(Intercept\)', 'Days'\]"):
         draw(model, columns="x")
-    with pytest.raises(ValueError, match="sort_by='x' is no column of 'Subject'"):
+    with pytest.raises(ValueError, match="sort_by='x' is not a column of 'Subject'"):
         draw(model, sort_by="x")
-    with pytest.raises(ValueError, match="max_levels=1 is less than 2"):
+    with pytest.raises(ValueError, match="max_levels=1 must be at least 2"):
         draw(model, max_levels=1)
     with pytest.raises(ValueError, match="is not fitted yet"):
         draw(MixedLinearRegressor())

@@ -59,5 +59,5 @@ def test_profiles_are_drawn_with_the_parameters_of_residuals():
 
 
 def test_curves_are_asked_for_where_there_are_none(model):
-    with pytest.raises(ValueError, match="no curves"):
+    with pytest.raises(ValueError, match="no smooth terms"):
         display.SmoothDisplay.from_estimator(model)

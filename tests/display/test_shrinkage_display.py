@@ -105,7 +105,7 @@ def test_groups_that_determine_nothing_have_no_arrow():
     assert len(arrows(display)[0]) == 17
     assert display.own.isna().all(axis=1).sum() == 3
     assert not display.shrunk.isna().any(axis=None)
-    assert "3 more have no estimate of their own" in display.ax_.get_title()
+    assert "3 more have no unpooled estimate" in display.ax_.get_title()
 
 
 def test_thousands_of_groups_with_wild_estimates():
@@ -151,22 +151,22 @@ def test_wrong_arguments(rows):
     X, y = rows
     model = MixedLinearRegressor("(1 + Days | Subject)").fit(X, y)
     draw = ShrinkageDisplay.from_estimator
-    with pytest.raises(ValueError, match="needs the rows of the fit"):
+    with pytest.raises(ValueError, match="needs the training data"):
         draw(model)
     with pytest.raises(ValueError, match="these are not the rows the model was fitted to"):
         draw(model, X, 2.0 * y)
-    with pytest.raises(ValueError, match="factor='x' is no factor of the model"):
+    with pytest.raises(ValueError, match="factor='x' is not a factor of the model"):
         draw(model, X, y, factor="x")
     with pytest.raises(ValueError, match="columns='x' is not among"):
         draw(model, X, y, columns="x")
     with pytest.raises(ValueError, match="the model has no random effects"):
         draw(MixedLinearRegressor().fit(X[["Days"]], y), X[["Days"]], y)
-    with pytest.raises(TypeError, match="a MixedEffectsRegressor is a regressor without any"):
+    with pytest.raises(TypeError, match="a MixedEffectsRegressor has a learner in their place"):
         draw(MixedEffectsRegressor(LinearRegression(), "(1 | Subject)").fit(X, y), X, y)
     three = pd.DataFrame(np.zeros((2, 3)), columns=list("abc"))
-    with pytest.raises(ValueError, match="one or two coefficients, not for"):
+    with pytest.raises(ValueError, match="one or two coefficients, not"):
         ShrinkageDisplay(three, three, common=three.iloc[0]).plot()
-    with pytest.raises(ValueError, match="own and shrunk are about different groups"):
+    with pytest.raises(ValueError, match="own and shrunk have different groups"):
         ShrinkageDisplay(three, three[::-1], common=three.iloc[0])
     with pytest.raises(ValueError, match=r"common lacks the coefficients \['a'\]"):
         ShrinkageDisplay(three, three, common=three.iloc[0, 1:])

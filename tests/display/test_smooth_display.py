@@ -61,7 +61,7 @@ def test_curves_of_classes_are_on_the_scale_of_the_link():
 
 
 def test_models_without_curves_and_unknown_curves_are_refused(model):
-    with pytest.raises(ValueError, match="no curves"):
+    with pytest.raises(ValueError, match="no smooth terms"):
         SmoothDisplay.from_estimator(
             MixedLinearRegressor("(1 | g)", fixed="x0").fit(ROWS, TABLE["z"])
         )

@@ -160,7 +160,7 @@ def test_weights_of_precision_and_parameters_are_checked():
     prior = Prior(scales={"person": HalfNormal(3)})
     with pytest.raises(ValueError, match="'person', which is not a factor"):
         BayesianMixedRegressor("(1 | Subject)", prior=prior).fit(X, y)
-    with pytest.raises(ValueError, match="level=2 is no probability"):
+    with pytest.raises(ValueError, match="level=2 is not a probability"):
         one.predict_interval(X, level=2)
 
 

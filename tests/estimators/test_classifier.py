@@ -347,9 +347,9 @@ def test_what_is_not_there_says_so():
     assert not hasattr(model, "residual_variance_")
     with pytest.raises(TypeError, match="MixedClassifier"):
         distributed.fit(model, [X.assign(y=Y)], target="y")
-    with pytest.raises(ValueError, match="df='satterthwaite' is a method of linear mixed models"):
+    with pytest.raises(ValueError, match="df='satterthwaite' needs a linear mixed model"):
         inference.coefficient_table(model, df="satterthwaite")
-    with pytest.raises(ValueError, match="needs the rows of the fit, which the model does not"):
+    with pytest.raises(ValueError, match="needs the training data, which the model does not"):
         inference.bootstrap(model, 3)
     plain = MixedLinearRegressor("(1 | shop)").fit(X, Y == "yes")
     with pytest.raises(ValueError, match="likelihood-ratio tests need models of one kind"):

@@ -264,9 +264,9 @@ def test_curve_that_is_a_line_counts_one(table):
 def test_summary_says_what_a_curve_is(table):
     text = str(fitted(table, "s(x2)", random="(1 | g)").summary())
     assert "s(x2)[line]" in text
-    assert re.search(r"Curves:\n +edf ref_df statistic p_value\ns\(x2\) +\d", text)
+    assert re.search(r"Smooth terms:\n +edf ref_df statistic p_value\ns\(x2\) +\d", text)
     assert "groups: g, 12\n" in text
-    with pytest.raises(ValueError, match="has no curves"):
+    with pytest.raises(ValueError, match="has no smooth terms"):
         smooth_table(fitted(table, "x2"))
 
 

@@ -289,7 +289,7 @@ MISUSES = [
         "is missing in rows",
     ),
     (lambda d: nlmer("y ~ logistic(x, A, b, c) ~ (A | mm(first, second))", d), "one curve has"),
-    (lambda d: bayes.sample(lmer("y ~ (1 | mm(first, second))", d)), "no posteriors of levels"),
+    (lambda d: bayes.sample(lmer("y ~ (1 | mm(first, second))", d)), "have no sampler"),
     (lambda d: lmer(f"y ~ (1 | {THREE})", d).loo_predict(d, d.y, leave_out=THREE), "none is left"),
     (lambda d: influence(lmer(f"y ~ (1 | {THREE})", d), d, d.y, by=THREE), "none is left out"),
     (

@@ -110,7 +110,9 @@ def test_residuals_by_their_deviations_are_those_of_nlme():
     found = residuals(serial, X, Y, kind="pearson")
     second = (found[1] - rho * found[0]) / np.sqrt(1.0 - rho**2)
     np.testing.assert_allclose(independent[:2], [found[0], second], rtol=1e-10)
-    with pytest.raises(TypeError, match="'pearson' and 'normalized', and not of kind='quantile'"):
+    with pytest.raises(
+        TypeError, match=r"kind='quantile' is not available.*'pearson' and 'normalized'"
+    ):
         residuals(OF_FITTED, ORANGE, Y)
 
 

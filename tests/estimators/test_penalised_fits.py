@@ -435,22 +435,22 @@ def test_posteriors_of_classes_have_their_own_prior():
 @pytest.mark.parametrize(
     ("prior", "message"),
     [
-        (Gamma(2.0, 1.0), r"has correlations, which LKJ\(eta=1.0\) leaves free"),
+        (Gamma(2.0, 1.0), r"has correlations, which LKJ\(eta=1.0\) allows"),
         (Gamma(1.0, 1.0), "not zero at a standard deviation of zero"),
         (HalfT(3, 1.0), "not zero at a standard deviation of zero"),
         (Wishart(3), "df must be more than k \\+ 1, 3 with 2 correlated columns"),
         ({"Sub": "wishart"}, "names 'Sub', which is not a factor with random effects"),
-        ({"Subject": "flat"}, "none that a fit can take"),
-        ({"Subject": 3}, "none that a fit can take"),
+        ({"Subject": "flat"}, "cannot be used in a penalised fit"),
+        ({"Subject": 3}, "cannot be used in a penalised fit"),
         (Prior(), "the default, a half-t"),
-        (Prior(scales=Gamma(2.0, 1.0)), "take prior='wishart'"),
+        (Prior(scales=Gamma(2.0, 1.0)), "use prior='wishart'"),
         (
             Prior(scales={"Subject": {"Day": Gamma(2.0, 1.0)}}, correlation=LKJ(2.0)),
             "names 'Day', which is not a random column of 'Subject'",
         ),
         (
             Prior(scales=Gamma(2.0, 1.0), correlation=LKJ(2.0), sigma=Exponential(1.0)),
-            r"Prior\(sigma=...\) is no part of a penalised fit",
+            r"Prior\(sigma=...\) has no effect in a penalised fit",
         ),
     ],
 )
@@ -465,7 +465,7 @@ def test_other_refusals():
     for solver in ("em", "iterative", IterativeSolver()):
         with pytest.raises(ValueError, match="does not support a prior: use 'auto' or 'newton'"):
             MixedLinearRegressor(SLOPES, prior="wishart", solver=solver).fit(X, Y)
-    with pytest.raises(ValueError, match="of reduced rank, and so singular by design"):
+    with pytest.raises(ValueError, match="reduced rank and is singular by design"):
         MixedLinearRegressor(SLOPES, prior="wishart", covariance="rr(1)").fit(X, Y)
     with pytest.raises(InvalidParameterError, match="prior"):
         BayesianMixedRegressor(SLOPES, prior="wishart").fit(X, Y)

@@ -322,9 +322,9 @@ def test_simulated_animals_are_related(data, twins):
 
 def test_functions_that_draw_levels_refuse_related_ones(data, model):
     for kind in ("residual", "cases"):
-        with pytest.raises(ValueError, match="cannot stand for each other"):
+        with pytest.raises(ValueError, match="are not exchangeable"):
             bootstrap(model, 3, kind=kind, X=data, y=data.y, random_state=0)
-    with pytest.raises(ValueError, match="posteriors of related levels"):
+    with pytest.raises(ValueError, match="related levels have no sampler"):
         bayes.sample(model)
     assert "relationship" not in BayesianMixedRegressor().get_params()
 

@@ -124,23 +124,21 @@ def test_means_within_levels_are_adjusted_by_themselves(model):
     assert len(found.to_frame()) == 12
     plain = means.pairs(within="arm").to_frame()["p_value"]
     assert_allclose(found.to_frame()["p_value"], np.minimum(6.0 * plain, 1.0))
-    assert "Each arm is adjusted for by itself." in str(found)
+    assert "Adjusted separately for each arm." in str(found)
     with pytest.raises(
-        ValueError, match=r"the means are of \['visit', 'arm'\], and not of \['s'\]"
+        ValueError, match=r"the means have the variables \['visit', 'arm'\], not \['s'\]"
     ):
         means.pairs(within="s")
 
 
 def test_methods_that_do_not_apply_are_refused():
     by_ml = lmer(MEANS, TABLE, residual=US, reml=False)
-    with pytest.raises(ValueError, match="one of REML estimates"):
+    with pytest.raises(ValueError, match="needs a REML fit"):
         coefficient_table(by_ml, df="kenward-roger")
     beside = lmer(
         "z ~ baseline + arm * visit + (1 | centre)", TABLE, residual="toeplitz(visit | subject)"
     )
-    with pytest.raises(
-        ValueError, match="Kenward-Roger approximation is known of covariances over"
-    ):
+    with pytest.raises(ValueError, match="available only for covariances of visits"):
         coefficient_table(beside, df="kenward-roger")
 
 
@@ -167,7 +165,7 @@ def test_the_covariance_is_tabulated_by_visit(model, kind):
 
 def test_a_covariance_without_visits_is_refused():
     by_line = lmer("y ~ baseline", TABLE, residual="cs(| subject)")
-    with pytest.raises(ValueError, match="no covariance of planned visits"):
+    with pytest.raises(ValueError, match="no covariance matrix of planned visits"):
         visit_covariance(by_line)
     with pytest.raises(ValueError, match="kind='matrix' is not one of"):
         visit_covariance(lmer(MEANS, TABLE, residual=US), kind="matrix")

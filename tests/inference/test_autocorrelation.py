@@ -172,13 +172,13 @@ def test_generalized_models_have_pearson_residuals():
 # --- what is refused ------------------------------------------------------------------------------
 
 REFUSED = [
-    ({"max_lag": 0}, "lag of neighbours is 1"),
+    ({"max_lag": 0}, "must be at least 1, the lag of neighbours"),
     ({"level": 1.0}, "level"),
     ({"time": "nothing"}, "not among the columns"),
     ({"time": [1.0, 2.0]}, "there are 180 rows"),
-    ({"time": "Days", "series": np.zeros(180)}, r"series and time of another.*variogram"),
-    ({"time": np.tile(np.r_[0.0, 1.0, np.pi + np.arange(8)], 18)}, r"no multiples.*variogram"),
-    ({"time": np.full(180, "late")}, "no numbers"),
+    ({"time": "Days", "series": np.zeros(180)}, r"share series and time with another.*variogram"),
+    ({"time": np.tile(np.r_[0.0, 1.0, np.pi + np.arange(8)], 18)}, r"not multiples.*variogram"),
+    ({"time": np.full(180, "late")}, "not numbers"),
     ({"time": np.r_[np.nan, np.arange(179.0)]}, "missing in row 0"),
     ({"series": np.arange(180)}, "no pairs"),
 ]
@@ -206,6 +206,6 @@ def test_what_makes_no_variogram_is_refused(monkeypatch):
         variogram(*rows)
     assert len(variogram(*rows, max_distance=1.0).to_frame()) == 1
     plain = lmer("Reaction ~ Days", table)
-    with pytest.raises(ValueError, match="by series="):
+    with pytest.raises(ValueError, match="pass series="):
         autocorrelation(plain, table, table["Reaction"])
     assert len(autocorrelation(plain, table, table["Reaction"], series="Subject").to_frame()) == 10

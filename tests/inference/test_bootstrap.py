@@ -161,7 +161,7 @@ def test_a_replicate_without_a_maximum_is_nan():
 
 def test_what_cannot_be_done_is_said(sleep):
     model, X, y = sleep
-    with pytest.raises(ValueError, match="needs the rows of the fit"):
+    with pytest.raises(ValueError, match="needs the training data"):
         bootstrap(model, 2, kind="cases")
     with pytest.raises(ValueError, match="not the rows"):
         bootstrap(model, 2, kind="residual", X=X.head(50), y=y.head(50))

@@ -248,7 +248,7 @@ def test_a_variance_of_zero_counts_for_nothing():
 def test_what_cannot_be_done_is_refused():
     table = load_sleepstudy()
     ml = lmer("Reaction ~ Days + (Days | Subject)", table, reml=False)
-    with pytest.raises(ValueError, match="fit it by REML, or take df='satterthwaite'"):
+    with pytest.raises(ValueError, match="fit it by REML, or use df='satterthwaite'"):
         coefficient_table(ml, df="kenward-roger")
     with pytest.raises(ValueError, match="df='exact' is not one of"):
         coefficient_table(ml, df="exact")
@@ -257,5 +257,5 @@ def test_what_cannot_be_done_is_refused():
     with pytest.raises(TypeError, match="not a str"):
         coefficient_table("model")
     exact = MixedLinearRegressor().fit(np.arange(4.0)[:, None], np.arange(4.0))
-    with pytest.raises(ValueError, match="no variance is left"):
+    with pytest.raises(ValueError, match="leaves no residual variance"):
         coefficient_table(exact)

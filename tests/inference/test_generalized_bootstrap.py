@@ -142,7 +142,7 @@ def test_whole_levels_are_drawn_with_their_offsets():
 def test_what_is_refused_and_why():
     model, y, _ = CASES["classes"]
     model.fit(X, y)
-    with pytest.raises(ValueError, match="needs the rows of the fit"):
+    with pytest.raises(ValueError, match="needs the training data"):
         bootstrap(model, 2)
     with pytest.raises(ValueError, match="kind='residual' is for linear models"):
         bootstrap(model, 2, kind="residual", X=X, y=y)

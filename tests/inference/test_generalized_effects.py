@@ -121,7 +121,7 @@ def test_draws_after_further_rows_are_refused(slopes):
     model, X, y = slopes
     later = MixedGeneralizedRegressor("(1 + x | group)").fit(X, y)
     later.update_groups(X.assign(group=20).iloc[:5], y[:5])
-    with pytest.raises(ValueError, match="which update_groups does not make"):
+    with pytest.raises(ValueError, match="which update_groups does not provide"):
         sim(later)
     assert 20 in random_effects_table(later).frame.index.get_level_values("level")
     pd.testing.assert_frame_equal(coefficient_table(later).frame, coefficient_table(model).frame)
@@ -135,7 +135,7 @@ def test_random_terms_are_tested_by_their_likelihood_ratio(cattle, table):
     assert frame["log_likelihood"].iloc[1] == pytest.approx(-99.029199489363, rel=1e-9)
     assert frame["p_boundary"].iloc[1] == pytest.approx(9.11220889628e-05, rel=1e-6)
     assert list(frame.index) == ["<none>", "(1 | herd)"]
-    with pytest.raises(ValueError, match="a test of the random terms needs the rows of the fit"):
+    with pytest.raises(ValueError, match="a test of the random terms needs the training data"):
         ranova(cattle)
     with pytest.raises(ValueError, match="not the rows the model was fitted to"):
         ranova(cattle, X=table, y=1.0 - share, sample_weight=size)

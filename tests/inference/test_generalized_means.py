@@ -122,11 +122,11 @@ def test_numbers_are_held_at_the_mean_of_the_rows(shops):
 def test_slopes_outside_of_the_fixed_part(shops):
     model = glmer("count ~ kind + (x | shop)", shops, family="poisson")
     assert np.isfinite(marginal_means(model, "kind").to_frame()["estimate"]).all()
-    with pytest.raises(ValueError, match=r"slopes of \['x'\] vary over groups, but .* fixed part"):
+    with pytest.raises(ValueError, match=r"\['x'\] have random slopes but .* fixed part"):
         marginal_means(model, "kind", scale="response")
     with pytest.raises(ValueError, match="scale='mean' is not one of 'link'"):
         marginal_means(model, "kind", scale="mean")
-    with pytest.raises(ValueError, match="df='satterthwaite' is a method of linear"):
+    with pytest.raises(ValueError, match="df='satterthwaite' needs a linear"):
         marginal_means(model, "kind", df="satterthwaite")
 
 
@@ -193,7 +193,7 @@ def test_ratios_say_what_they_are_of():
     assert "Rate ratios" in str(coefficient_table(counts, exponentiate=True))
     trials = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
     probit = glmer(trials, data, link="probit")
-    with pytest.raises(ValueError, match="no logarithms of ratios"):
+    with pytest.raises(ValueError, match="not logarithms of ratios"):
         coefficient_table(probit, exponentiate=True)
     of_probit = marginal_means(probit, "period", scale="inverse-link").pairs()
     assert of_probit.to_frame().index[0] == "1 - 2"

@@ -242,7 +242,7 @@ def test_a_picture_has_the_units_of_the_link():
 def test_what_is_refused_and_why():
     model, y = MODELS["amounts"]
     model.fit(X, y)
-    with pytest.raises(ValueError, match="a profile likelihood needs the rows of the fit"):
+    with pytest.raises(ValueError, match="a profile likelihood needs the training data"):
         profile(model)
     with pytest.raises(ValueError, match="not the rows the model was fitted to"):
         confidence_intervals(model, method="profile", X=X, y=2.0 * y)

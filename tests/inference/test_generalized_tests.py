@@ -46,7 +46,7 @@ def test_statistics_are_z_by_the_errors_of_the_coefficients(binary_model):
 
 @pytest.mark.parametrize("df", ["satterthwaite", "kenward-roger", "residual"])
 def test_degrees_of_freedom_of_linear_models_are_refused(binary_model, df):
-    with pytest.raises(ValueError, match=f"df='{df}'.*take df='auto' or df='normal'"):
+    with pytest.raises(ValueError, match=f"df='{df}'.*use df='auto' or df='normal'"):
         coefficient_table(binary_model, df=df)
 
 
@@ -68,7 +68,7 @@ def test_infinite_coefficients_have_no_errors():
     found = coefficient_table(model)
     assert found.frame.loc["only"].drop(["estimate", "df"]).isna().all()
     assert np.isfinite(found.frame.loc["x"].drop("df")).all()
-    assert "Infinite, without errors: only." in str(found)
+    assert "Infinite, without standard errors: only." in str(found)
     assert np.isnan(linear_hypothesis(model, ["only", "x"]).p_value)
 
 
@@ -174,7 +174,7 @@ def test_intervals_of_a_dispersion_and_a_correlation_are_those_of_glmmtmb():
     for name, limits in expected.items():
         # Its search ends by "singular convergence", 5e-6 from the estimates.
         np.testing.assert_allclose(found.frame.loc[name, ["lower", "upper"]], limits, rtol=5e-5)
-    assert "Deviations and the dispersion on a logarithmic scale" in str(found)
+    assert "deviations and the dispersion on the logarithmic scale" in str(found)
 
 
 def test_intervals_do_not_depend_on_units():

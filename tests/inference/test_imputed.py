@@ -97,9 +97,9 @@ def test_what_cannot_be_put_together(mixed, completed):
     other = lmer("y ~ x + (1 | school)", completed[0])
     slopes = lmer("y ~ x + z + (0 + x | school)", completed[0])
     cases = [
-        (lambda: pool(mixed[:1]), "two fits or more"),
+        (lambda: pool(mixed[:1]), "two or more fits"),
         (lambda: pool([mixed[0], other]), "model 1 has the coefficients"),
-        (lambda: pool([mixed[0], slopes]), "other random effects"),
+        (lambda: pool([mixed[0], slopes]), "differs from model 0 in its random effects"),
         (lambda: pool(mixed, df=-1), "positive number"),
         (lambda: pool(mixed, df="exact"), "is not one of"),
         (lambda: pool(mixed, level=95), "95"),
@@ -107,5 +107,5 @@ def test_what_cannot_be_put_together(mixed, completed):
     for call, reason in cases:
         with pytest.raises(ValueError, match=reason):
             call()
-    with pytest.raises(TypeError, match="a fitted mixed model is needed"):
+    with pytest.raises(TypeError, match="expected a fitted mixed model"):
         pool([mixed[0], pd.DataFrame()])

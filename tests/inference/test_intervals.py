@@ -285,7 +285,7 @@ def test_bad_settings_are_explained(sleep):
     with pytest.raises(ValueError, match="method='exact' is not one of 'wald', 'profile'"):
         confidence_intervals(sleep, method="exact")
     for function in [confidence_intervals, profile]:
-        with pytest.raises(ValueError, match="no probability"):
+        with pytest.raises(ValueError, match="not a probability"):
             function(sleep, level=95)
     with pytest.raises(ValueError, match="points=0"):
         profile(sleep, points=0)
@@ -297,7 +297,7 @@ def test_parts_add_up(sleep):
     assert parts["share"].sum() == pytest.approx(1.0)
     assert explained.marginal == pytest.approx(parts.loc["fixed", "share"])
     assert explained.conditional == pytest.approx(1 - parts.loc["residual", "share"])
-    assert "means over rows" in str(icc(sleep))
+    assert "averaged over rows" in str(icc(sleep))
 
 
 @pytest.mark.parametrize("name", ["fixed", "residual", "all factors"])
@@ -353,7 +353,7 @@ def test_deviations_within_one_error_of_zero_have_no_wald_limits():
     row = table.to_frame().loc["sd_(Intercept)|g"]
     assert 0.0 < row["estimate"] < 0.2
     assert row[["lower", "upper"]].isna().all()
-    assert "No Wald limits of sd_(Intercept)|g: zero is within one standard error" in str(table)
+    assert "No Wald limits for sd_(Intercept)|g: zero is within one standard error" in str(table)
     profile = confidence_intervals(model, method="profile").to_frame().loc["sd_(Intercept)|g"]
     assert profile["lower"] == 0.0
     assert profile["upper"] < 1.0

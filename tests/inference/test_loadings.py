@@ -202,5 +202,5 @@ def test_random_terms_are_dropped_whole(name):
 def test_there_are_no_prior_distributions_of_loadings(rank):
     """Of rank one, too, whose correlations are all one and which has no parameter for any."""
     model = BayesianMixedRegressor(f"rr(0 + f | g, d={rank})", fixed="x", n_draws=50)
-    with pytest.raises(ValueError, match="no prior distributions"):
+    with pytest.raises(ValueError, match="no priors"):
         model.fit(TABLE[["x", "f", "g"]], TABLE["z"])

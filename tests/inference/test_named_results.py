@@ -121,7 +121,7 @@ def test_columns_of_tables_have_names(curved):
     assert list(table) == list(table.to_frame().columns)
     assert "p_value" in table
     assert list(table[["estimate", "std_error"]]) == ["estimate", "std_error"]
-    with pytest.raises(KeyError, match="'p' is no column of this table, which has"):
+    with pytest.raises(KeyError, match="'p' is not a column of this table, which has"):
         table["p"]
     estimates = table["estimate"]
     estimates.iloc[:] = 0.0  # a copy, so that tables stay as they are
@@ -224,7 +224,7 @@ def test_intervals_of_some_parameters(curved, method):
         names = {"fixed": 3, "random": 3, "Days": 1}.get(str(parameters), 2)
         assert len(chosen) == names
     for unknown in ("days", [], ["fixed"]):
-        with pytest.raises(ValueError, match="and the model has"):
+        with pytest.raises(ValueError, match="the model has"):
             confidence_intervals(curved, parameters=unknown, **settings)
 
 

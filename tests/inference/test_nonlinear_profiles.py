@@ -114,7 +114,7 @@ def test_curves_and_intervals_agree_and_need_the_rows():
     curves = profile(MODEL, level=0.95, points=1, X=X, y=Y, parameters="fixed").to_frame()
     ends = curves[curves["parameter"] == "xmid"]["value"]
     np.testing.assert_allclose(ends.iloc[[0, -1]], LIMITS.loc["xmid", ["lower", "upper"]], 1e-6)
-    with pytest.raises(ValueError, match="needs the rows of the fit"):
+    with pytest.raises(ValueError, match="needs the training data"):
         profile(MODEL)
     with pytest.raises(ValueError, match="not the rows the model was fitted to"):
         profile(MODEL, X=X, y=Y + 1.0)

@@ -157,7 +157,7 @@ def test_shares_are_averages_with_the_errors_of_all_parameters(link):
     errors = np.sqrt(np.diag(slopes @ fit.parameter_covariance @ slopes.T))
     np.testing.assert_allclose(found["std_error"].iloc[:4], errors, rtol=1e-5)
     on_the_link = marginal_means(model, "dose")
-    assert "less the first threshold, bad|poor" in str(on_the_link)
+    assert "minus the first threshold, bad|poor" in str(on_the_link)
     expected = coefficient_table(model).frame.loc["dose[T.b]", "estimate"]
     assert on_the_link.pairs().frame["estimate"].iloc[0] == pytest.approx(-expected)
 
@@ -193,8 +193,8 @@ def test_infinite_estimates_are_named():
     y = np.repeat([0, 1, 2], 20)
     with pytest.warns(UserWarning, match="separate"):
         model = OrdinalMixedClassifier().fit(pd.DataFrame({"x": x}), y)
-    assert "infinite, because they separate the responses: x" in str(model.summary())
-    assert "Infinite, without errors: x, 0|1, 1|2." in str(coefficient_table(model))
+    assert "infinite, because of separation: x" in str(model.summary())
+    assert "Infinite, without standard errors: x, 0|1, 1|2." in str(coefficient_table(model))
     with pytest.raises(ValueError, match=r"coefficients of \['x'\] are infinite"):
         bootstrap(model, 2, X=pd.DataFrame({"x": x}), y=y)
 

@@ -102,14 +102,14 @@ def test_parts_of_other_models():
     counts.averaging = "plug-in"
     np.testing.assert_allclose(np.exp(eta), counts.predict(table))
     assert components(counts, "sigma") == 1.0
-    with pytest.raises(ValueError, match="residuals are alike"):
+    with pytest.raises(ValueError, match="independent residuals of equal variance"):
         components(counts, "L", table)
     third = SLEEP.assign(third=pd.qcut(SLEEP["Reaction"], 3).cat.codes)
     assert list(model_matrix(clmm("third ~ Days + (1 | Subject)", third), third)) == ["Days"]
     X, y = load_sleepstudy(return_X_y=True)
     drawn = BayesianMixedRegressor("(1 | Subject)", n_draws=20, random_state=0).fit(X, y)
     assert list(model_matrix(drawn, X)) == ["(Intercept)", "Days"]
-    with pytest.raises(TypeError, match="has a posterior in the place"):
+    with pytest.raises(TypeError, match="has posterior draws instead"):
         components(drawn, "b")
     curve = nlmer("y ~ SSlogis(x, Asym, xmid, scal) ~ Asym | tree", trees())
     np.testing.assert_allclose(components(curve, "b"), curve.random_effects_["tree"]["Asym"])
@@ -121,7 +121,7 @@ def test_parts_of_other_models():
 def test_parts_that_are_not_there(sleep):
     with pytest.raises(ValueError, match="name='Zt' is not one of X, Z,"):
         components(sleep, "Zt")
-    with pytest.raises(ValueError, match="'Z' is of rows, which the model does not keep: pass X"):
+    with pytest.raises(ValueError, match="'Z' needs rows, which the model does not store: pass X"):
         components(sleep, "Z")
     for ask in (lambda m: components(m, "b"), lambda m: model_matrix(m, SLEEP), variance_table):
         with pytest.raises(ValueError, match="not fitted yet"):
@@ -204,8 +204,8 @@ def test_offsets_of_marginal_means():
     without = marginal_means(model, "period")
     np.testing.assert_allclose(mean["estimate"] - without["estimate"], 2.5378775591)
     np.testing.assert_allclose(mean["std_error"], without["std_error"])
-    assert "Offsets are left out." in str(without)
-    assert "An offset of 2.53788 is in them." in str(mean)
+    assert "Offsets are zero." in str(without)
+    assert "An offset of 2.53788 is included." in str(mean)
     given = marginal_means(model, "period", offset=1.0, scale="response")
     bare = marginal_means(model, "period", scale="response")
     np.testing.assert_allclose(given["estimate"], np.exp(1.0) * bare["estimate"], rtol=1e-10)
@@ -219,5 +219,5 @@ def test_offsets_of_marginal_means():
         with pytest.raises(ValueError, match="offset="):
             marginal_means(plain, "Days", offset=wrong)
     none = lmer("Reaction ~ Days + (1 | Subject)", SLEEP)
-    with pytest.raises(ValueError, match="no offsets whose mean is known"):
+    with pytest.raises(ValueError, match="needs the mean offset of the training data"):
         marginal_means(none, "Days", offset="mean")

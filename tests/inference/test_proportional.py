@@ -102,9 +102,9 @@ def test_what_is_infinite_at_one_threshold_is_missing():
 def test_what_is_wrong_is_said():
     data = drawn(300, 10, slope_above=0.8)
     model = clmm("y ~ x + (1 | g)", data)
-    with pytest.raises(ValueError, match="n_samples=0: at least one data set"):
+    with pytest.raises(ValueError, match="n_samples=0 must be at least 1"):
         proportional_odds(model, data, data["y"], n_samples=0)
-    with pytest.raises(ValueError, match="n_samples=1 is too few: 1 differences"):
+    with pytest.raises(ValueError, match="n_samples=1 is too small: 1 differences"):
         proportional_odds(model, data, data["y"], n_samples=1)
     with pytest.raises(ValueError, match="not the rows the model was fitted to"):
         proportional_odds(model, data[1:], data["y"][1:])

@@ -208,7 +208,7 @@ def test_wrong_arguments(sleep):
         random_effects_table(model, level=95)
     with pytest.raises(ValueError, match="no random effects"):
         random_effects_table(MixedLinearRegressor().fit(X[["Days"]], y))
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match="must be at least 1"):
         sim(model, 0)
     for function in [sim, random_effects_table]:
         with pytest.raises(TypeError, match="a bare fit does not know"):

@@ -52,7 +52,7 @@ USES = {
         lambda m: inference.autocorrelation(m, TEETH, Y, series="Subject"), None, None,
     ),
     "bootstrap": (lambda m: bootstrap(m, 3, X=TEETH, y=Y), None, None),
-    "bootstrap without rows": (lambda m: bootstrap(m, 3), "needs the rows", "needs the rows"),
+    "bootstrap without rows": (lambda m: bootstrap(m, 3), "the training data", "the training data"),
     "bootstrap of cases": (
         lambda m: bootstrap(m, 3, kind="cases", X=TEETH, y=Y), "use kind='parametric'",
         "use kind='parametric'",
@@ -79,7 +79,7 @@ USES = {
         None, None,
     ),
     "heritability": (
-        lambda m: inference.heritability(m), "one residual variance", "one residual variance",
+        lambda m: inference.heritability(m), "single residual variance", "single residual variance",
     ),
     "icc": (lambda m: icc(m), "no random terms", None),
     "influence": (lambda m: influence(m, TEETH, Y), SERIES, None),
@@ -106,7 +106,7 @@ USES = {
     ),
     "robust_covariance": (
         lambda m: inference.robust_covariance(m, TEETH, Y, cluster="Subject"),
-        "independent in the model", None,
+        "needs independent residuals", None,
     ),
     "row_table": (lambda m: inference.row_table(m, TEETH, Y), None, None),
     "sim": (lambda m: sim(m, 3), None, None),

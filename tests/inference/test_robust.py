@@ -275,12 +275,12 @@ def test_what_it_is_not_made_for_is_refused():
         (lambda: robust_covariance(model, X, y, cluster="Days"), "levels of Subject have rows in"),
         (lambda: robust_covariance(model, X, y, cluster="Night"), "nor a column of X"),
         (lambda: robust_covariance(model, X, y, cluster=[1, 2]), "one label for each of the 180"),
-        (lambda: robust_covariance(model, X, y, cluster=np.ones(180)), "two clusters or more"),
+        (lambda: robust_covariance(model, X, y, cluster=np.ones(180)), "two or more clusters"),
         (lambda: robust_covariance(model, X, y, cluster=[None] * 180), "180 rows have no cluster"),
         (lambda: robust_covariance(model, X, y + 1.0), "not the rows the model was fitted to"),
-        (lambda: robust_covariance(model, None, None), "needs the rows"),
-        (lambda: robust_covariance(lmer("Reaction ~ Days", X), X, y), "give cluster"),
-        (lambda: coefficient_table(other, covariance=robust), "of another model"),
+        (lambda: robust_covariance(model, None, None), "needs the training data"),
+        (lambda: robust_covariance(lmer("Reaction ~ Days", X), X, y), "pass cluster"),
+        (lambda: coefficient_table(other, covariance=robust), "belongs to another model"),
         (lambda: coefficient_table(model, df="residual", covariance=robust), "df='satterthwaite'"),
         (lambda: confidence_intervals(model, method="profile", covariance=robust), "'wald'"),
     ]
@@ -288,7 +288,7 @@ def test_what_it_is_not_made_for_is_refused():
         with pytest.raises(ValueError, match=reason):
             call()
     crossed = lmer("Reaction ~ Days + (1 | Subject) + (1 | Days)", X)
-    with pytest.raises(ValueError, match="more than one cluster"):
+    with pytest.raises(ValueError, match="several clusters"):
         robust_covariance(crossed, X, y)
-    with pytest.raises(TypeError, match="what robust_covariance returns"):
+    with pytest.raises(TypeError, match="the result of robust_covariance"):
         coefficient_table(model, covariance=np.eye(2))

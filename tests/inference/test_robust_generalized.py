@@ -198,7 +198,7 @@ def test_all_tables_take_it(random, family):
     robust = robust_covariance(model, DATA, DATA["count"])
     wanted = np.sqrt(np.diag(robust.to_frame()))
     table = coefficient_table(model, covariance=robust)
-    assert "Wald tests, by the normal distribution." in str(table)
+    assert "Wald tests, normal distribution." in str(table)
     assert_allclose(errors_of(table), wanted, rtol=1e-10)
     by_term = anova(model, covariance=robust).to_frame()
     z = model.fit_.beta / wanted
@@ -238,14 +238,14 @@ def test_what_it_is_not_made_for_is_refused():
         separated = glmer("yes ~ one + (1 | person)", X.assign(one=X["yes"]), family="binomial")
     other = glmer("count ~ b + (1 | person)", DATA, family="poisson")
     cases = [
-        (lambda: robust_covariance(model, X, y, kind="CR2"), "take kind='CR1'"),
+        (lambda: robust_covariance(model, X, y, kind="CR2"), "use kind='CR1'"),
         (lambda: robust_covariance(model, X, y, kind="HC3"), "not one of CR0, CR1, CR2"),
         (lambda: robust_covariance(model, X, y, cluster="x"), "levels of person have rows in"),
         (lambda: robust_covariance(model, X, y + 1), "not the rows the model was fitted to"),
-        (lambda: robust_covariance(model, None, None), "needs the rows"),
-        (lambda: robust_covariance(crossed, days, y), "more than one cluster"),
+        (lambda: robust_covariance(model, None, None), "needs the training data"),
+        (lambda: robust_covariance(crossed, days, y), "several clusters"),
         (lambda: robust_covariance(separated, X.assign(one=X["yes"]), X["yes"]), "are infinite"),
-        (lambda: coefficient_table(other, covariance=robust), "of another model"),
+        (lambda: coefficient_table(other, covariance=robust), "belongs to another model"),
         (lambda: coefficient_table(model, df="satterthwaite", covariance=robust), "df='normal'"),
     ]
     for call, reason in cases:

@@ -95,7 +95,7 @@ def test_slopes_several_factors_and_columns_by_hand():
     by_hand = ((Z @ covariance) * Z).sum(axis=1).mean()
     assert table["shop"] == pytest.approx(by_hand, rel=1e-9)
     assert table["day"] == pytest.approx(model.random_covariance_["day"].iloc[0, 0], rel=1e-9)
-    assert "means over rows" in str(icc(model))
+    assert "averaged over rows" in str(icc(model))
     names = ["shop", "day", "all factors"]
     assert list(icc(model).to_frame().index) == names
 
@@ -121,12 +121,16 @@ def test_errors_and_extremes():
     model = MixedGeneralizedRegressor("(1 | shop)").fit(X, rng.poisson(np.exp(eta)))
     with pytest.raises(ValueError, match="scale='data' is neither 'latent' nor 'observation'"):
         r2(model, scale="data")
-    with pytest.raises(ValueError, match=r"mean=-1\.0 is no mean of a poisson response"):
+    with pytest.raises(
+        ValueError, match=r"mean=-1\.0 is not a possible mean of a poisson response"
+    ):
         icc(model, mean=-1.0)
     shares = MixedGeneralizedRegressor("(1 | shop)", family="binomial").fit(
         X, rng.integers(0, 2, 400)
     )
-    with pytest.raises(ValueError, match=r"mean=1\.5 is no mean of a binomial response"):
+    with pytest.raises(
+        ValueError, match=r"mean=1\.5 is not a possible mean of a binomial response"
+    ):
         variance_partition(shares, mean=1.5)
     alone = MixedGeneralizedRegressor().fit(X[["x"]], rng.poisson(np.exp(eta)))
     with pytest.raises(ValueError, match="no random terms"):

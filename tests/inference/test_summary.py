@@ -217,7 +217,7 @@ def test_a_correlation_that_does_not_exist_is_left_out():
 def test_dependent_columns_are_named():
     table = SLEEP.assign(twice=2 * SLEEP["Days"], one=1.0)
     text = str(lmer("Reaction ~ Days + twice + one + (1 | Subject)", table).summary())
-    note = "dropped, because they depend on the columns before them: "
+    note = "dropped, because they depend linearly on earlier columns: "
     assert text.endswith(note + "twice, one")
     assert "nan" not in text
     model = lmer("Reaction ~ Days + twice", table)
@@ -265,7 +265,7 @@ Error terms:
  Residual                 0.00
 ---
 number of obs: 180, groups: Subject, 18
-The fixed part fits the data exactly, so no variance is left to estimate.
+The fixed part fits the data exactly, so there is no variance left to estimate.
 """,
     )
 

@@ -215,14 +215,14 @@ def test_the_estimate_satisfies_its_own_hypothesis(full):
 @pytest.mark.parametrize(
     ("L", "rhs", "message"),
     [
-        ("y = 1", None, "a coefficient or a number is expected"),
+        ("y = 1", None, "expected a coefficient or a number"),
         ("x = ", None, "a coefficient or a number"),
         ("x * x", None, "not linear"),
-        ("x = 1 2", None, "or the end is expected"),
-        ("xx = 1", None, "cannot read"),
-        ("1 = 2", None, "about no coefficient"),
+        ("x = 1 2", None, "or the end"),
+        ("xx = 1", None, "cannot parse"),
+        ("1 = 2", None, "contains no coefficient"),
         ("x", 1.0, "write the value into the equation"),
-        ([], None, "no hypothesis"),
+        ([], None, "L is empty"),
         ([[1.0, 2.0]], None, "a column for each of the 9 coefficients"),
         (np.zeros((1, 9)), None, "not all zero"),
         (np.eye(9), [1.0, 2.0], "rhs has shape"),
@@ -237,7 +237,7 @@ def test_bad_hypotheses_are_explained(full, L, rhs, message):
 
 def test_hypotheses_about_dropped_columns_are_refused():
     model = lmer("Reaction ~ Days + I(2 * Days) + (1 | Subject)", load_sleepstudy())
-    with pytest.raises(ValueError, match="depend on those before them"):
+    with pytest.raises(ValueError, match="depend linearly on earlier ones"):
         linear_hypothesis(model, "I(2 * Days)")
     # Their sum is determined: Days + 2 * (2 Days) has this slope.
     sum_of_both = linear_hypothesis(model, "Days + 2 * I(2 * Days)").to_frame()
@@ -267,9 +267,9 @@ def test_marginal_means_by_hand(full):
 @pytest.mark.parametrize(
     ("specs", "at", "message"),
     [
-        ("C", None, r"\['C'\] cannot be taken"),
+        ("C", None, r"specs and at name \['C'\]"),
         ([], None, "no variables"),
-        ("A", {"y": 1.0}, "cannot be taken"),
+        ("A", {"y": 1.0}, "specs and at name"),
         ("A", {"A": ["z"]}, "has no levels"),
         ("A", {"x": [1.0, 2.0]}, "several values"),
     ],
@@ -341,5 +341,5 @@ def test_hypotheses_take_names_with_and_without_back_ticks():
     for quoted in ("`days (all)` = 10", "2 * `days (all)` - late = 1", "`days (all)`:late = 0"):
         ours = linear_hypothesis(model, quoted)
         assert ours.statistic == linear_hypothesis(model, quoted.replace("`", "")).statistic
-    with pytest.raises(ValueError, match="a coefficient or a number is expected"):
+    with pytest.raises(ValueError, match="expected a coefficient or a number"):
         linear_hypothesis(model, "`days` = 10")

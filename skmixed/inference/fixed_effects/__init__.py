@@ -1,1 +1,1 @@
-"""What is said of the fixed part: coefficients, hypotheses, terms, means, degrees of freedom."""
+"""Inference for the fixed part: coefficients, hypotheses, terms, means, degrees of freedom."""

@@ -31,59 +31,65 @@ def coefficient_table(
     covariance: RobustCovariance | None = None,
     exponentiate: bool = False,
 ) -> Table:
-    """Tabulate the fixed coefficients with standard errors and tests.
+    """Tabulate the fixed coefficients with standard errors, tests and intervals.
+
+    For terms with several coefficients use `anova`, for linear combinations `linear_hypothesis`,
+    for variance components `confidence_intervals`.
+
+    Read more in the user guide: :doc:`/guide/inference`.
 
     Parameters
     ----------
     model : estimator
         A fitted mixed model.
     df : {"auto", "satterthwaite", "kenward-roger", "residual", "normal"}, default="auto"
-        Where degrees of freedom come from. "auto" is "satterthwaite" for linear models and "normal"
-        for generalized ones, which allow no other: their tests are Wald's. "kenward-roger" also
-        corrects the standard errors for the uncertainty of the variances and needs a fit by REML;
-        "residual" counts rows minus coefficients, "normal" takes the variances for known. Of a
-        robust covariance of a linear model there are "satterthwaite" and "normal".
+        Method for the degrees of freedom. "auto" means "satterthwaite" for linear models and
+        "normal" (Wald tests) for generalized ones, which allow no other. "kenward-roger" also
+        adjusts the standard errors for the uncertainty of the variances, and needs a REML fit.
+        "residual" is rows minus coefficients. "normal" takes the variances as known. With a robust
+        covariance of a linear model, "satterthwaite" and "normal" are available.
     level : float or None, default=None
-        Probability of intervals, which then stand beside the tests in columns lower and upper.
+        Confidence level of intervals, added as columns lower and upper; None adds none.
     covariance : RobustCovariance or None, default=None
-        What `robust_covariance` returns, for standard errors that do not trust the model's; None is
-        the model's own.
+        Result of `robust_covariance`, for cluster-robust standard errors; None uses the model-based
+        covariance.
     exponentiate : bool, default=False
-        Whether to show the exponentials of the coefficients and of their limits: odds ratios with
-        the link "logit", rate ratios of counts, ratios of means of other responses with the link
-        "log", hazard ratios with "cloglog". Of an intercept it is the odds, rate or mean at zero.
-        Standard errors are by the delta method, tests those of the coefficients.
+        Whether to exponentiate the coefficients and their limits: odds ratios with the link
+        "logit", rate ratios of counts and ratios of means of other responses with "log", hazard
+        ratios with "cloglog". For an intercept it is the odds, rate or mean at zero. Standard
+        errors are by the delta method, tests those of the coefficients.
 
     Returns
     -------
     Table
-        Columns estimate, std_error, df, statistic (t, or z of generalized models) and p_value; a
-        row a coefficient. Columns that depend on others have a row of NaN; a coefficient in
-        `separated_`, which is infinite, has its estimate as it stands and NaN beside it. Thresholds
-        between ordered categories are no coefficients: `confidence_intervals` has them.
+        A row for each coefficient; columns estimate, std_error, df, statistic (t, or z for
+        generalized models) and p_value. Rows of columns that depend linearly on others are NaN; an
+        infinite coefficient, as listed in ``separated_``, keeps its estimate and is NaN otherwise.
+        For thresholds between ordered categories see `confidence_intervals`.
 
     Raises
     ------
     ValueError
-        If the model is not fitted, leaves no residual, or is an ML fit and df="kenward-roger", for
-        any df but "auto" and "normal" if it is a generalized one, and for a level that is no
-        probability; for exponentials with the link "probit", which are no ratios.
+        If the model is not fitted or leaves no residual; for df="kenward-roger" with a fit by
+        maximum likelihood; for a df other than "auto" and "normal" with a generalized model; for a
+        level outside (0, 1); and for exponentiate=True with the link "probit", where exponentials
+        are not ratios.
 
     See Also
     --------
     anova : F tests of whole terms.
-    robust_covariance : Standard errors that are right whatever rows of a cluster have in common.
-    confidence_intervals : Intervals, of the variance components too.
     linear_hypothesis : Tests of linear functions of the coefficients.
+    confidence_intervals : Profile and bootstrap intervals, also for variance components.
+    robust_covariance : Cluster-robust standard errors.
+    skmixed.display.CoefficientDisplay : Plot of the coefficients.
 
     Notes
     -----
-    In R: ``coef(summary(model))`` of lmerTest, and of lme4 or glmmTMB for generalized models, and
-    ``tidy(model, exponentiate = TRUE)`` of broom.mixed. Of generalized models the
-    standard errors have the estimation of the variances in them. For one grouping factor the
-    derivatives behind Satterthwaite's method are exact. Without random terms degrees of freedom of
-    linear models are rows minus coefficients and the residual variance is the unbiased one,
-    whatever `method` the model was fitted by.
+    In R: ``coef(summary(model))`` of lmerTest; for generalized models of lme4 or glmmTMB, and
+    ``tidy(model, exponentiate = TRUE)`` of broom.mixed. The standard errors of generalized models
+    include the uncertainty of the variances. With one grouping factor the derivatives behind
+    Satterthwaite's method are exact. Linear models without random terms have exact t tests: the
+    residual variance is the unbiased one, whatever `method` the model was fitted by.
 
     References
     ----------
@@ -106,7 +112,7 @@ def coefficient_table(
     Days          10.467    1.5458  17    6.7715 <0.0001
     Degrees of freedom by Satterthwaite's method.
 
-    Odds ratios of shares of trials:
+    Odds ratios for binomial proportions:
 
     >>> from skmixed import glmer
     >>> from skmixed.datasets import load_cbpp
@@ -129,8 +135,8 @@ def coefficient_table(
         name = ratio_name(tests.fit)
         if name is None:
             raise ValueError(
-                "exponentiate=True: with the link of this model coefficients are no logarithms of "
-                "ratios; marginal_means(model, ..., scale='response') has means to compare"
+                "exponentiate=True: with the link of this model coefficients are not logarithms of "
+                "ratios; use marginal_means(model, ..., scale='response') to compare means"
             )
         frame, notes = exponentiated(frame), [*notes, ratio_note(name)]
     return Table(formula_of(model), frame.iloc[stated], tuple(notes))
@@ -145,7 +151,7 @@ def function_frame(
     """Tabulate linear functions of the coefficients, (m, n_fixed), with their tests.
 
     Columns estimate, std_error, df, statistic and p_value, indexed by the m `names`. `rhs`, (m,),
-    has the values that the functions are tested against, 0 by default.
+    are the values under the null hypothesis, 0 by default.
     """
     estimates, errors = tests.estimates(functions), tests.errors(functions)
     degrees = tests.degrees(functions)
@@ -164,7 +170,7 @@ def function_frame(
 
 
 def with_interval(frame: pd.DataFrame, level: float) -> pd.DataFrame:
-    """Return a table of linear functions with columns lower and upper, of their intervals."""
+    """Return a table of linear functions with the limits of their intervals, lower and upper."""
     check_probability(level)
     half = t_quantiles(level, frame["df"].to_numpy()) * frame["std_error"].to_numpy()
     return frame.assign(lower=frame["estimate"] - half, upper=frame["estimate"] + half)

@@ -1,11 +1,11 @@
-"""Degrees of freedom and standard errors in small samples.
+"""Degrees of freedom and small-sample standard errors.
 
-Satterthwaite: the variance l'C l of a linear function of the coefficients is an estimate, and is
-treated as a multiple of chi-squared with the degrees of freedom that match its variance,
+Satterthwaite: the variance l'C l of a linear function of the coefficients is estimated, and the
+estimate is treated as a multiple of chi-squared whose degrees of freedom match its variance,
 
     df = 2 (l'C l)^2 / var(l'C l),     var(l'C l) = g'A g,
 
-g being its derivative in the variance parameters and A their covariance (Giesbrecht & Burns 1985;
+with g its derivative in the variance parameters and A their covariance (Giesbrecht & Burns 1985;
 Kuznetsova, Brockhoff & Christensen 2017, doi:10.18637/jss.v082.i13). With the parameters theta and
 log sigma^2, and v = l'V_b l,
 
@@ -16,21 +16,21 @@ theta, the entries of lambda, and log sigma^2. They stay meaningful on the bound
 variance is zero, neither the criterion nor V_b changes with it to first order.
 
 Kenward and Roger, from Z'V^-1 X and Z'V^-1 Z alone: the covariance of y is linear in the variance
-parameters: V times sigma^2 is the sum of phi_r G_r. With V_b = (X'V^-1 X)^-1 and the expected
+parameters, V sigma^2 being the sum of phi_r G_r. With V_b = (X'V^-1 X)^-1 and the expected
 information,
 
     P_r = -X'V^-1 G_r V^-1 X,     Q_rs = X'V^-1 G_r V^-1 G_s V^-1 X,
     I_rs = (tr(V^-1 G_r V^-1 G_s) - 2 tr(V_b Q_rs) + tr(V_b P_r V_b P_s)) / 2,     W = I^-1,
     adjusted covariance = V_b + 2 V_b (sum of W_rs (Q_rs - P_r V_b P_s)) V_b
 
-(Kenward & Roger 1997, doi:10.2307/2533558; the scheme of Halekoh & Hojsgaard 2014,
-doi:10.18637/jss.v059.i09). The result does not depend on the basis G_r. Taken are V itself, for
-which all is known, and Z E Z' for a basis of symmetric matrices E, where
+(Kenward & Roger 1997, doi:10.2307/2533558; computed as in Halekoh & Hojsgaard 2014,
+doi:10.18637/jss.v059.i09). The result does not depend on the basis G_r. It is formed by V itself,
+for which all is known, and Z E Z' for a basis of symmetric matrices E, where
 
     X'V^-1 Z E Z'V^-1 X = sum U'E U,     tr(V^-1 Z E Z'V^-1 Z D Z') = sum tr(E F_lm D F_lm')
 
 over levels l and pairs of levels l, m, with U and F the blocks of Z'V^-1 X and Z'V^-1 Z. Where
-residuals covary over visits, the G_r are the changes of V in their parameters, to first order.
+residuals covary over visits, the G_r are the derivatives of V in their parameters.
 """
 
 from __future__ import annotations
@@ -62,15 +62,15 @@ def satterthwaite(curvature: Curvature, covariance: FloatArray, rows: FloatArray
     with np.errstate(divide="ignore", invalid="ignore"):
         h = g / v[:, None] - curvature.shares / curvature.degrees
     excess = np.einsum("mt,ts,ms->m", h, curvature.inverse, h)
-    with np.errstate(divide="ignore"):  # of known variances degrees are infinite
+    with np.errstate(divide="ignore"):  # infinite degrees of freedom for known variances
         return np.asarray(1.0 / (1.0 / curvature.degrees + excess))
 
 
 def joint_degrees(degrees: FloatArray) -> float:
     """Return denominator degrees of freedom for a mean of q squared independent t statistics.
 
-    The F distribution then has the mean of theirs, whose degrees are `degrees`, (q,); 2 if some t
-    has no variance (Fai & Cornelius 1996, doi:10.1080/00949659608811740).
+    The F distribution then has the mean of that of theirs, with degrees of freedom `degrees`, (q,);
+    2 if some t has no variance (Fai & Cornelius 1996, doi:10.1080/00949659608811740).
     """
     if np.isinf(degrees).all():
         return np.inf
@@ -84,19 +84,19 @@ def joint_degrees(degrees: FloatArray) -> float:
     return 2.0 * total / (total - len(degrees))
 
 
-DIFFERENCE_STEP = 1e-4  # relative, of central differences of a gradient: they err by its square
-_FLAT_CURVATURE = 1e-8  # of the largest one: less is no more than the error of the differences
+DIFFERENCE_STEP = 1e-4  # relative, of central differences of a gradient: their error is its square
+_FLAT_CURVATURE = 1e-8  # of the largest curvature: less is within the error of the differences
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curvature:
     """Second derivatives of the criterion at the optimum, and first derivatives of V_b.
 
-    The second derivative in theta and log sigma^2 is q, and in log sigma^2 alone nu.
+    The mixed second derivative in theta and log sigma^2 is q, and that in log sigma^2 alone nu.
     """
 
-    hessian: FloatArray  # (t, t), K: in theta, sigma^2 being profiled out
-    inverse: FloatArray  # (t, t), of K, without the directions in which the criterion is flat
+    hessian: FloatArray  # (t, t), K: in theta, with sigma^2 profiled out
+    inverse: FloatArray  # (t, t), of K, without directions in which the criterion is flat
     shares: FloatArray  # (t,), q: -d log r^2 / d theta, times nu
     slopes: FloatArray  # (t, p, p), dV_b / d theta
     degrees: float  # nu
@@ -176,15 +176,15 @@ def _differences(evaluation: Evaluation, coordinates: Coordinates, theta: FloatA
     return np.asarray((hessian + hessian.T) / 2.0)
 
 
-_COLUMNS_BYTES = 2**26  # columns of Z'V^-1 Z made at a time: 64 MB
-_UNIDENTIFIED = 1e-10  # of the largest eigenvalue: less information says nothing of a variance
-_ZERO_MOMENT = 1e-10  # what is zero but for rounding, as V_0 and V_1 of pbkrtest
-_NEAR_TWO = 1e-2  # of two degrees of freedom, where F loses its mean: no scale then, as pbkrtest
+_COLUMNS_BYTES = 2**26  # columns of Z'V^-1 Z computed at a time: 64 MB
+_UNIDENTIFIED = 1e-10  # of the largest eigenvalue: with less information a variance is unidentified
+_ZERO_MOMENT = 1e-10  # zero up to rounding, as V_0 and V_1 of pbkrtest
+_NEAR_TWO = 1e-2  # of 2 degrees of freedom, where the mean of F is lost: no scale, as in pbkrtest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KenwardRoger:
-    """What tests of the coefficients need, relative to sigma^2 and in scaled units."""
+    """The Kenward-Roger adjustment, relative to sigma^2 and in scaled units."""
 
     covariance: FloatArray  # (p, p), V_b
     adjusted: FloatArray  # (p, p), the adjusted covariance
@@ -195,9 +195,8 @@ class KenwardRoger:
     def of(cls, fit: Fit) -> KenwardRoger:
         """Compute the adjustment of a REML fit that leaves a residual.
 
-        Variances that nothing tells from other parts of the model are left out. The cost is that of
-        all blocks of Z'V^-1 Z: linear in the number of random effects for one factor, its square
-        for several.
+        Variances that the data do not identify are left out. The cost is that of all blocks of
+        Z'V^-1 Z: linear in the number of random effects for one factor, quadratic for several.
         """
         if isinstance(fit, VisitsFit):
             terms = fit.fixed_terms
@@ -206,9 +205,9 @@ class KenwardRoger:
             return cls._of(fit.evaluation.beta_covariance, terms.forms, weights, products)
         if any(len(s.basis) != s.n_theta for s in fit.problem.structures):
             raise ValueError(
-                "df='kenward-roger' needs covariances of the random effects that are linear in "
-                "their parameters, as unstructured ones are, variances alone, and of one deviation "
-                "cs and toep; use df='satterthwaite'"
+                "df='kenward-roger' needs covariance structures that are linear in their "
+                "parameters: unstructured, diagonal, or cs and toep with equal variances. Use "
+                "df='satterthwaite' for others"
             )
         evaluation = fit.evaluation
         directions = [
@@ -218,7 +217,7 @@ class KenwardRoger:
         p_terms, q_terms = _fixed_terms(evaluation, directions)
         traces = _traces(evaluation, directions, fit.problem.n_observations)
         v_b = evaluation.beta_covariance
-        if fit.spec.sigma2 is not None:  # V itself, the first of them, has no parameter
+        if fit.spec.sigma2 is not None:  # V itself, the first, has no parameter
             p_terms, q_terms, traces = p_terms[1:], q_terms[1:, 1:], traces[1:, 1:]
         vp = v_b @ p_terms
         information = traces - 2.0 * np.einsum("ij,rsji->rs", v_b, q_terms)
@@ -230,7 +229,7 @@ class KenwardRoger:
     def _of(
         cls, v_b: FloatArray, p_terms: FloatArray, weights: FloatArray, products: FloatArray
     ) -> KenwardRoger:
-        """Put together V_b, P_r, W and the sum of W_rs Q_rs."""
+        """Assemble V_b, P_r, W and the sum of W_rs Q_rs."""
         vp = v_b @ p_terms
         middle = products - np.einsum("rs,rij,sjk->ik", weights, p_terms, vp)
         adjusted = v_b + 2.0 * v_b @ ((middle + middle.T) / 2.0) @ v_b
@@ -240,7 +239,7 @@ class KenwardRoger:
         """Return the scale and the denominator degrees of freedom of an F test.
 
         `rows`, (q, p), are the hypothesis in scaled units, of full row rank. The scale multiplies
-        Wald's statistic, by the adjusted covariance, over q.
+        the Wald statistic with the adjusted covariance, divided by q.
         """
         q = len(rows)
         root = np.linalg.inv(rows @ self.covariance @ rows.T)
@@ -324,9 +323,9 @@ def _traces(evaluation: Evaluation, directions: list[FloatArray], n: float) -> F
 
 
 def _forms(evaluation: Evaluation, g: int) -> Blocks:
-    """Return sum tr(E F_lm D F_lm') as a form in vec E and vec D, (k_f^2, k_g^2) a factor f.
+    """Return sum tr(E F_lm D F_lm') as a form in vec E and vec D, (k_f^2, k_g^2) per factor f.
 
-    Columns of Z_g'V^-1 Z_f are made a chunk of levels at a time.
+    Columns of Z_g'V^-1 Z_f are computed by chunks of levels.
     """
     own = evaluation.problem.model.own
     if len(own) == 1:
@@ -364,7 +363,7 @@ def _columns(evaluation: Evaluation, f: int, g: int, levels: np.ndarray) -> Floa
 
 
 def _dense_inverse(information: FloatArray) -> FloatArray:
-    """Invert the information, or nearly so where some variance is not identified."""
+    """Invert the information, approximately if some variance is not identified."""
     scale = 1.0 / np.sqrt(np.maximum(np.diag(information), np.finfo(float).tiny))
     scaled = information * np.outer(scale, scale)
     return np.asarray(np.outer(scale, scale) * inverse_felt(scaled, _UNIDENTIFIED))

@@ -1,6 +1,6 @@
 """Tests of linear hypotheses about the fixed coefficients.
 
-They may be written as equations in the names of coefficients, such as ``"2 * Days - x = 1"``.
+Hypotheses may be written as equations in the names of coefficients, such as ``"2 * Days - x = 1"``.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from skmixed.inference.table import Table, TabularResult
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class LinearHypothesis(TabularResult):
-    """Linear functions of the coefficients, tested one by one and together.
+    """Tests of linear functions of the coefficients, singly and jointly.
 
     Parameters
     ----------
     table : Table
-        A row a function, each with its t test, or z test of a generalized model, and interval; a
-        column rhs has the values tested against where they are not 0.
+        A row for each function, with its t test (z for a generalized model) and interval; a column
+        rhs holds the values under the null hypothesis unless all are 0.
     statistic : float
-        F of all together, or Wald's chi-squared of a generalized model, whose degrees are num_df.
+        F statistic of the joint test, or Wald's chi-squared for a generalized model.
     num_df : int
-        Number of independent restrictions.
+        Number of independent restrictions: numerator degrees of freedom, or those of chi-squared.
     df : float
         Denominator degrees of freedom.
     p_value : float
-        Probability of a larger statistic.
+        P-value of the joint test.
 
     See Also
     --------
@@ -72,52 +72,56 @@ def linear_hypothesis(
     level: float = 0.95,
     covariance: RobustCovariance | None = None,
 ) -> LinearHypothesis:
-    """Test linear hypotheses about the fixed coefficients.
+    """Test linear hypotheses about the fixed coefficients, singly and jointly.
+
+    For whole terms use `anova`, for means of levels and their differences `marginal_means`.
+
+    Read more in the user guide: :doc:`/guide/inference`.
 
     Parameters
     ----------
     model : estimator
         A fitted mixed model.
     L : str, list of str, DataFrame or array-like of shape (m, n_fixed) or (n_fixed,)
-        Equations in the names of the coefficients, ``"Days = 10"`` or ``"2 * a - b"`` (which is
-        about 0), or a matrix with a row for every function and a column for every coefficient,
-        the intercept first if there is one (thresholds between ordered categories are none).
+        Equations in the names of the coefficients, such as ``"Days = 10"`` or ``"2 * a - b"``
+        (which is tested against 0); or a matrix with a row for each function and a column for each
+        coefficient, the intercept first if there is one. Thresholds between ordered categories are
+        not coefficients.
     rhs : float or array-like of shape (m,), default=None
-        Values that the functions are tested against, with a matrix; None is 0.
+        With a matrix, the values under the null hypothesis; None is 0.
     df : {"auto", "satterthwaite", "kenward-roger", "residual", "normal"}, default="auto"
-        Where degrees of freedom come from, as in `coefficient_table`.
+        Method for the degrees of freedom; see `coefficient_table`.
     level : float, default=0.95
-        Probability of the intervals.
+        Confidence level of the intervals, between 0 and 1.
     covariance : RobustCovariance or None, default=None
-        What `robust_covariance` returns, for standard errors that do not trust the model's; None is
-        the model's own.
+        Result of `robust_covariance`, for cluster-robust standard errors; None uses the model-based
+        covariance.
 
     Returns
     -------
     LinearHypothesis
-        A t test of every function with its interval, lower and upper, and in statistic, num_df, df
-        and p_value an F test of all; for generalized models z and chi-squared tests. NaN where a
-        coefficient is infinite.
+        A t test for each function, with its interval, and a joint F test in statistic, num_df, df
+        and p_value; z and chi-squared tests for generalized models. NaN if a coefficient is
+        infinite.
 
     Raises
     ------
     ValueError
-        If an equation cannot be read, shapes do not fit, hypotheses contradict each other, the data
-        do not determine a function because columns depend on others, or the level is no
-        probability.
+        If an equation cannot be parsed, shapes do not match, hypotheses contradict each other, a
+        function is not estimable because columns are linearly dependent, or the level is outside
+        (0, 1).
 
     See Also
     --------
-    coefficient_table : Each coefficient by itself.
-    anova : Hypotheses about whole terms.
-    marginal_means : Means and comparisons of levels.
+    coefficient_table : Tests of single coefficients.
+    anova : Tests of whole terms.
+    marginal_means : Means of levels and their pairwise differences.
 
     Notes
     -----
     In R: ``contest(model, L)`` of lmerTest, ``KRmodcomp`` of pbkrtest, and ``linearHypothesis`` of
-    car for generalized models. With Satterthwaite's method
-    the F statistic is a mean of squares of independent t statistics, whose degrees of freedom give
-    those of F.
+    car for generalized models. With Satterthwaite's method the F statistic is a mean of squared
+    independent t statistics, whose degrees of freedom determine those of F.
 
     References
     ----------
@@ -148,8 +152,8 @@ def linear_hypothesis(
         kept = set(tests.fit.kept)
         dropped = [name for place, name in enumerate(names) if place not in kept]
         raise ValueError(
-            f"the data do not determine this: the columns {dropped} depend on those before them "
-            "and were dropped; state the hypothesis in the other coefficients"
+            f"the hypothesis is not estimable: the columns {dropped} depend linearly on earlier "
+            "ones and were dropped; state it in the other coefficients"
         )
     joint = tests.joint(functions, values)
     frame = with_interval(function_frame(tests, functions, labels, values), level)
@@ -162,21 +166,21 @@ def linear_hypothesis(
 
 
 def _read(L: Any, rhs: Any, names: Sequence[str]) -> tuple[FloatArray, list[str], FloatArray]:
-    """Return the functions, their labels and the values they are tested against."""
+    """Return the functions, their labels and the values under the null hypothesis."""
     texts = [L] if isinstance(L, str) else L
     if not isinstance(texts, pd.DataFrame) and all(isinstance(text, str) for text in texts):
         if rhs is not None:
-            raise ValueError("rhs goes with a matrix; write the value into the equation: 'x = 1'")
+            raise ValueError(
+                "rhs needs a matrix: write the value into the equation instead, as in 'x = 1'"
+            )
         if not len(texts):
-            raise ValueError("L holds no hypothesis")
+            raise ValueError("L is empty: give one or more hypotheses")
         read = [read_equation(text, names) for text in texts]
         return np.array([row for row, _ in read]), list(texts), np.array([v for _, v in read])
     functions = _matrix(L, names)
     values = np.zeros(len(functions)) if rhs is None else np.asarray(rhs, dtype=np.float64)
     if values.shape not in ((), (len(functions),)) or not np.isfinite(values).all():
-        raise ValueError(
-            f"rhs has shape {values.shape}; {len(functions)} finite numbers are needed"
-        )
+        raise ValueError(f"rhs has shape {values.shape}; expected {len(functions)} finite numbers")
     labels = [str(label) for label in L.index] if isinstance(L, pd.DataFrame) else [
         _label(row, names) for row in functions
     ]  # fmt: skip
@@ -192,11 +196,11 @@ def _matrix(L: Any, names: Sequence[str]) -> FloatArray:
     functions = np.atleast_2d(np.asarray(L, dtype=np.float64))
     if functions.ndim != 2 or functions.shape[1] != len(names):
         raise ValueError(
-            f"L has shape {functions.shape}; it needs a column for each of the {len(names)} "
+            f"L has shape {functions.shape}; expected a column for each of the {len(names)} "
             f"coefficients {list(names)}"
         )
     if not np.isfinite(functions).all() or not functions.any(axis=1).all():
-        raise ValueError("every row of L needs finite numbers that are not all zero")
+        raise ValueError("each row of L needs finite numbers that are not all zero")
     return functions
 
 
@@ -215,11 +219,11 @@ _NUMBER = re.compile(r"\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?")
 
 
 def read_equation(text: str, names: Sequence[str]) -> tuple[FloatArray, float]:
-    """Read an equation; return what multiplies each coefficient, and the right-hand side.
+    """Parse an equation; return the multiplier of each coefficient, and the right-hand side.
 
-    The text has sums of coefficients times numbers on one or both sides of "="; without "=" it is
-    about zero. Names may hold any characters; the longest that fits is taken. Raises ValueError if
-    the text cannot be read or names no coefficient.
+    It has sums of multiples of coefficients on one or both sides of "="; without "=" the other side
+    is zero. Names may contain any characters; the longest match counts. Raises ValueError if the
+    text cannot be parsed or names no coefficient.
     """
     reader = _EquationReader(text, names)
     left = reader.side()
@@ -229,7 +233,7 @@ def read_equation(text: str, names: Sequence[str]) -> tuple[FloatArray, float]:
     reader.end()
     difference = left - right
     if not difference[:-1].any():
-        raise ValueError(f"the hypothesis {text!r} is about no coefficient; {_listed(names)}")
+        raise ValueError(f"the hypothesis {text!r} contains no coefficient; {_listed(names)}")
     return difference[:-1], float(0.0 - difference[-1])
 
 
@@ -238,9 +242,9 @@ def _listed(names: Sequence[str]) -> str:
 
 
 class _EquationReader:
-    """Reads a text from left to right; `place` is where the next thing begins.
+    """Parses a text from left to right; `place` is where the next token begins.
 
-    Back-ticks, which formulas want around some names, may stand there or not.
+    Backticks, which formulas need around some names, are optional.
     """
 
     def __init__(self, text: str, names: Sequence[str]) -> None:
@@ -249,7 +253,7 @@ class _EquationReader:
         self.place = 0
 
     def side(self) -> FloatArray:
-        """Read a sum; return multipliers of the coefficients and, last, the number."""
+        """Parse a sum; return multipliers of the coefficients and, last, the constant."""
         total = np.zeros(len(self.names) + 1)
         sign = -1.0 if self.take("-") else 1.0
         self.take("+")
@@ -292,7 +296,7 @@ class _EquationReader:
         self.skip()
         match = _NUMBER.match(self.text, self.place)
         if match is None:
-            raise self.error("a coefficient or a number is expected")
+            raise self.error("expected a coefficient or a number")
         self.place = match.end()
         return float(match[0])
 
@@ -309,17 +313,18 @@ class _EquationReader:
     def end(self) -> None:
         self.skip()
         if self.place < len(self.text):
-            raise self.error("'+', '-', '*', '=' or the end is expected")
+            raise self.error("expected '+', '-', '*', '=' or the end")
 
     def error(self, reason: str) -> ValueError:
         rest = self.text[self.place :] or "the end"
         return ValueError(
-            f"cannot read the hypothesis {self.text!r} at {rest!r}: {reason}; {_listed(self.names)}"
+            f"cannot parse the hypothesis {self.text!r} at {rest!r}: {reason}; "
+            f"{_listed(self.names)}"
         )
 
 
 def _starts_with(text: str, name: str) -> bool:
-    """Tell whether a text starts with a name that does not go on."""
+    """Tell whether a text starts with a name that ends there."""
     if not text.startswith(name):
         return False
     after = text[len(name) : len(name) + 1]

@@ -1,6 +1,6 @@
-"""Marginal means: what the model expects at chosen levels, averaged evenly over all others.
+"""Estimated marginal means: expected values at chosen levels, averaged evenly over all others.
 
-Every two of several means are compared allowing for their number.
+Pairwise comparisons are adjusted for their number.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ from skmixed.inference.table import Table, TabularResult
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class MarginalMeans(TabularResult):
-    """Means at combinations of levels.
+    """Estimated marginal means at combinations of levels.
 
     Parameters
     ----------
     table : Table
-        A row a combination, with its interval and the test that it is zero.
+        A row for each combination, with its interval and the test that it is zero.
     functions : ndarray of shape (m, n_fixed)
-        The means as functions of the coefficients; on the scale of a response that is not linear
-        their derivatives.
+        The means as linear functions of the coefficients; on a nonlinear response scale, their
+        derivatives.
 
     See Also
     --------
@@ -79,40 +79,40 @@ class MarginalMeans(TabularResult):
     _compare: Callable[[IntArray, list[str]], pd.DataFrame]  # (r, 2), pairs of means, and names
     _level: float
     _categories: tuple[str, ...] = ()  # whose probabilities the rows of a combination are
-    _ratios: str | None = None  # what exponentials of differences are, where they are shown
+    _ratios: str | None = None  # name of exponentiated differences, if shown
 
     def _table(self) -> Table:
         return self.table
 
     def pairs(self, adjust: Adjustment | None = None, *, within: str | Sequence[str] = ()) -> Table:
-        """Compare every two means, of a category if they are probabilities of categories.
+        """Compare all pairs of means; for ordered categories, within each category.
 
         Parameters
         ----------
         adjust : {"tukey", "bonferroni", "holm"} or None, default=None
-            How p-values and intervals allow for the number of comparisons; None is not at all, as
-            in lmerTest. emmeans takes "tukey".
+            Adjustment of p-values and intervals for multiple comparisons. None makes none, as in
+            lmerTest; emmeans defaults to "tukey".
         within : str or list of str, default=()
-            Variables whose levels the two means must share, as treatments are compared visit by
-            visit. The comparisons at every combination of their levels are adjusted for by
-            themselves, as by emmeans after a bar.
+            Variables whose levels the two means must share, such as the visit when treatments are
+            compared visit by visit. Adjustments are made separately for each combination of these
+            levels, as after ``|`` in emmeans.
 
         Returns
         -------
         Table
-            The first minus the second of each pair, in the order of the rows. With
-            ``scale="inverse-link"`` the ratio of the two, on the scale on which differences of
-            linear predictors are ratios: of odds with the link "logit", as emmeans has them.
+            The first minus the second mean of each pair, in the order of the rows. With
+            ``scale="inverse-link"`` their ratio, on the scale on which differences of linear
+            predictors are ratios, such as odds ratios with the link "logit", as in emmeans.
 
         Raises
         ------
         ValueError
-            For an unknown adjustment, or a variable that the means are not of.
+            For an unknown adjustment, or a variable that the means do not have.
 
         Notes
         -----
-        "tukey" is exact for independent means of equal variance [1]_. "holm" has smaller p-values
-        than "bonferroni" at the same guarantee, and the intervals of the latter.
+        "tukey" is exact for independent means with equal variances [1]_. "holm" has smaller
+        p-values than "bonferroni" with the same guarantee, and the intervals of the latter.
 
         References
         ----------
@@ -136,19 +136,19 @@ class MarginalMeans(TabularResult):
             found.append(adjusted)
         notes = [*self.table.notes, note]
         if shared and adjust is not None:
-            notes.append(f"Each {', '.join(shared)} is adjusted for by itself.")
-        frame = pd.concat(found)
+            notes.append(f"Adjusted separately for each {', '.join(shared)}.")
+        frame, title = pd.concat(found), f"{self.table.title[:1].lower()}{self.table.title[1:]}"
         if self._ratios is None:
-            return Table(f"Differences of {self.table.title}", frame, tuple(notes))
+            return Table(f"Differences of {title}", frame, tuple(notes))
         notes[0] = ratio_note(self._ratios)
-        return Table(f"{self._ratios} of {self.table.title}", exponentiated(frame), tuple(notes))
+        return Table(f"{self._ratios} of {title}", exponentiated(frame), tuple(notes))
 
 
 def _sharing(index: pd.Index[Any], shared: list[str]) -> list[list[int]]:
-    """Return the places of the means, (m,), that share the levels of some variables."""
+    """Return the positions of the means, (m,), grouped by the levels of some variables."""
     unknown = [name for name in shared if name not in index.names]
     if unknown:
-        raise ValueError(f"the means are of {list(index.names)}, and not of {unknown}")
+        raise ValueError(f"the means have the variables {list(index.names)}, not {unknown}")
     if not shared:
         return [list(range(len(index)))]
     levels = list(zip(*[index.get_level_values(name) for name in shared], strict=True))
@@ -169,68 +169,70 @@ def marginal_means(
     scale: Literal["link", "response", "inverse-link"] = "link",
     offset: float | Literal["mean"] = 0.0,
 ) -> MarginalMeans:
-    """Estimate means at the levels of factors, averaged evenly over the levels of the others.
+    """Compute estimated marginal means at the levels of factors, averaged over other factors.
+
+    Also known as least-squares means; their ``pairs()`` are pairwise contrasts. To test whether the
+    means differ at all use `anova`, for other contrasts `linear_hypothesis`.
+
+    Read more in the user guide: :doc:`/guide/inference`.
 
     Parameters
     ----------
     model : estimator
         A fitted mixed model.
     specs : str or list of str
-        The variables at whose levels the means are wanted.
+        Variables at whose levels the means are computed.
     at : mapping of str to value or list of values, default=None
-        Values of variables: several for those in `specs`, one for others. By default a categorical
-        variable takes all its levels and a number its mean.
+        Values of variables: one or several for those in `specs`, one for others. By default a
+        categorical variable takes all its levels and a numeric variable its mean.
     df : {"auto", "satterthwaite", "kenward-roger", "residual", "normal"}, default="auto"
-        Where degrees of freedom come from, as in `coefficient_table`.
+        Method for the degrees of freedom; see `coefficient_table`.
     level : float, default=0.95
-        Probability of the intervals.
+        Confidence level of the intervals, between 0 and 1.
     covariance : RobustCovariance or None, default=None
-        What `robust_covariance` returns, for standard errors that do not trust the model's; None is
-        the model's own.
+        Result of `robust_covariance`, for cluster-robust standard errors; None uses the model-based
+        covariance.
     scale : {"link", "response", "inverse-link"}, default="link"
-        Whether the means of a generalized model are those of its linear predictor, or of the
-        response, averaged over all groups as ``predict(X, random="none")`` is. Of a linear model
-        they are the same. Of ordered categories the linear predictor is less the first threshold,
-        and the response has the probabilities of all of them, a row each.
-        "inverse-link" takes the inverse link of the means of the linear predictor and of their
-        limits, the random effects being zero: emmeans' ``type = "response"``, whose ``pairs()`` are
-        odds ratios, or rate ratios of counts.
+        Scale of the means of a generalized model; it makes no difference for a linear one. "link":
+        the linear predictor, for ordered categories relative to the first threshold. "response":
+        the response averaged over groups, as ``predict(X, random="none")``; for ordered categories
+        the probability of each, a row each. "inverse-link": the inverse link of the linear
+        predictor and its limits, with random effects of zero: ``type = "response"`` of emmeans,
+        whose ``pairs()`` are odds ratios, or rate ratios for counts.
     offset : float or "mean", default=0.0
-        What is added to every linear predictor of a model with offsets or exposures, 0 being their
-        rate; "mean" is the mean of the offsets of the rows of the fit.
+        Value added to the linear predictors of a model with offsets or exposures; 0 gives rates,
+        "mean" uses the mean offset of the training data.
 
     Returns
     -------
     MarginalMeans
-        Columns estimate, std_error, df, statistic, p_value, lower and upper; on the scale of a
-        response that is not linear without the test that it is zero. A row for every combination. A
-        mean that the data do not determine, as at a combination of levels that does not occur, is
-        NaN. ``pairs()`` compares them, by their differences on the same scale.
+        A row for each combination; columns estimate, std_error, df, statistic, p_value, lower and
+        upper, without the test that the mean is zero on a nonlinear response scale. Means that are
+        not estimable, such as those at combinations of levels without data, are NaN.
 
     Raises
     ------
     ValueError
-        For variables that are not in the fixed part, and where a number that enters only within a
-        transform has no mean to be found without rows: give its value in `at`. On the scale of the
-        response also for random slopes of columns that are not in the fixed part.
+        For variables that are not in the fixed part, and for a numeric variable that enters only
+        within a transformation, whose mean is not stored: give its value in `at`. With
+        scale="response" also for random slopes of columns that are not in the fixed part.
 
     See Also
     --------
-    anova : Whether any of them differ.
-    linear_hypothesis : Other comparisons.
+    anova : Tests of the factors.
+    linear_hypothesis : Other contrasts.
 
     Notes
     -----
-    In R: ``emmeans(model, specs)`` or ``ls_means`` of lmerTest. The means are those of the
-    population, random effects being zero, or averaged over on the scale of the response.
-    ``scale="inverse-link"`` is emmeans with ``type = "response"``: the inverse link of the mean on
-    the scale of the link, that of a group in the middle, which is nearer to the end of the scale
-    than the mean over all groups. On the scale of the response the means at several levels of other
-    factors are averaged as responses, errors have the estimation of the variances in them, and
-    intervals are symmetric on the scale of the link. Offsets are left out unless `offset` adds one;
-    emmeans adds their mean.
-    Weighted rows enter the mean of a number by their weights; the trials of shares do not, as in
-    emmeans: each share is one row.
+    In R: ``emmeans(model, specs)``, or ``ls_means`` of lmerTest. The means are those of the
+    population. On the link scale the random effects are zero; with scale="response" they are
+    averaged over. ``scale="inverse-link"`` back-transforms the mean on the link scale, which gives
+    the mean of a typical group; it is more extreme than the mean over all groups. With
+    scale="response" levels of other factors are averaged on the response scale, standard errors
+    include the uncertainty of the variances, and intervals are symmetric on the link scale.
+
+    Offsets are zero unless `offset` is set; emmeans adds their mean. Weights count in the mean of a
+    numeric variable, except for trials of proportions, which count as one row each, as in emmeans.
 
     References
     ----------
@@ -256,7 +258,7 @@ def marginal_means(
     wanted = [specs] if isinstance(specs, str) else list(specs)
     if scale not in ("link", "response", "inverse-link"):
         raise ValueError(f"scale={scale!r} is not one of 'link', 'response', 'inverse-link'")
-    fit, title = tests.fit, f"Marginal means: {formula_of(model)}"
+    fit, title = tests.fit, f"Estimated marginal means: {formula_of(model)}"
     grid = _grid(mixed_fit_of(model), design.fixed_design.part, wanted, dict(at or {}))
     rows = design.fixed_design.matrix(grid.reset_index(drop=True))
     weights, labels = _shares(grid, wanted)
@@ -277,14 +279,14 @@ def marginal_means(
         slopes = response.slopes[:, : rows.shape[1]]
         return MarginalMeans(table, slopes, response.differences, level, categories)
     if threshold_names(fit):
-        held = [f"Linear predictors less the first threshold, {threshold_names(fit)[0]}.", *held]
+        held = [f"Linear predictors minus the first threshold, {threshold_names(fit)[0]}.", *held]
     frame = function_frame(tests, functions, labels, np.full(len(functions), -shift))
     frame = with_interval(frame.assign(estimate=frame["estimate"] + shift), level)
     note, ratios = tests.note, None
     if scale == "inverse-link" and isinstance(fit, GeneralizedFit):
         if threshold_names(fit):
             raise ValueError(
-                "scale='inverse-link' is a mean, which ordered categories have none of: take "
+                "scale='inverse-link' is a mean, which ordered categories do not have: use "
                 "scale='response', their probabilities, or coefficient_table(exponentiate=True)"
             )
         frame, note, ratios = inverse_link_means(frame, fit), INVERSE_LINK_NOTE, ratio_name(fit)
@@ -300,21 +302,21 @@ def marginal_means(
 
 
 def _offset(model: Any, offset: Any) -> tuple[float, list[str]]:
-    """Return what is added to linear predictors, and what is to be said of it."""
+    """Return the value added to linear predictors, and notes about it."""
     mean = getattr(model._fitted, "mean_offset", None)
     if isinstance(offset, str) and offset == "mean":
         if mean is None:
             raise ValueError(
-                "offset='mean': this model has no offsets whose mean is known, none at all or "
-                "those of several parts of the data: give a number"
+                "offset='mean' needs the mean offset of the training data, which this model does "
+                "not have, because it has no offsets or was fitted in parts: give a number"
             )
         offset = mean
     if not isinstance(offset, Real) or not np.isfinite(float(offset)):
         raise ValueError(f"offset={offset!r} is neither a finite number nor 'mean'")
     if offset:
-        return float(offset), [f"An offset of {float(offset):.6g} is in them."]
+        return float(offset), [f"An offset of {float(offset):.6g} is included."]
     has_offsets = mean is not None or bool(model.design_.offsets)
-    return 0.0, ["Offsets are left out."] if has_offsets else []
+    return 0.0, ["Offsets are zero."] if has_offsets else []
 
 
 def _grid(fit: MixedFit, part: FixedPart, wanted: list[str], at: dict[str, Any]) -> pd.DataFrame:
@@ -323,14 +325,14 @@ def _grid(fit: MixedFit, part: FixedPart, wanted: list[str], at: dict[str, Any])
     unknown = [name for name in (*wanted, *at) if name not in known]
     if unknown or not wanted:
         raise ValueError(
-            f"{unknown or 'no variables'} cannot be taken for the means: the fixed part has the "
-            f"variables {known}"
+            f"specs and at name {unknown or 'no variables'}: the fixed part has the variables "
+            f"{known}"
         )
     values = {}
     for name in known:
         values[name] = _values(fit, part, name, at)
         if name not in wanted and name in part.numbers and len(values[name]) > 1:
-            raise ValueError(f"at gives {name!r} several values: name it in specs, or give one")
+            raise ValueError(f"at gives {name!r} several values: add it to specs, or give one")
     combinations = pd.MultiIndex.from_product(list(values.values()), names=list(values))
     return combinations.to_frame()
 
@@ -351,7 +353,7 @@ def _values(fit: MixedFit, part: FixedPart, name: str, at: dict[str, Any]) -> li
     if name not in columns:
         raise ValueError(
             f"the mean of {name!r} is not known, because it enters the model only within a "
-            f"transform: give a value, at={{{name!r}: ...}}"
+            f"transformation: give a value, at={{{name!r}: ...}}"
         )
     return [_mean(fit, columns.index(name))]
 
@@ -364,7 +366,7 @@ def _mean(fit: MixedFit, place: int) -> float:
 
 
 def _shares(grid: pd.DataFrame, wanted: list[str]) -> tuple[FloatArray, pd.Index[Any]]:
-    """Return the weights of rows of the grid in the mean of every combination, (m, n)."""
+    """Return the weights of the rows of the grid in the mean of each combination, (m, n)."""
     rows = grid.reset_index(drop=True).groupby(
         [grid[name].to_numpy() for name in wanted], sort=False
     )
@@ -376,7 +378,7 @@ def _shares(grid: pd.DataFrame, wanted: list[str]) -> tuple[FloatArray, pd.Index
 
 
 def _by_category(labels: pd.Index[Any], categories: tuple[str, ...]) -> pd.MultiIndex:
-    """Return labels of combinations, (m,), with those of all categories, (m J,)."""
+    """Return labels of combinations, (m,), crossed with all categories, (m J,)."""
     tuples = [label if isinstance(label, tuple) else (label,) for label in labels]
     names = [*labels.names, "category"]
     return pd.MultiIndex.from_tuples(
@@ -396,22 +398,23 @@ def _label(label: Any) -> str:
 Adjustment = Literal["tukey", "bonferroni", "holm"]
 
 _ADJUSTMENT_NOTES = {
-    None: "p-values and intervals are not adjusted for their number.",
+    None: "p-values and intervals are not adjusted for multiple comparisons.",
     "tukey": "p-values and intervals: Tukey's method for {n_means} means.",
     "bonferroni": "p-values and intervals: Bonferroni's method for {n_pairs} comparisons.",
     "holm": "p-values: Holm's method for {n_pairs} comparisons; intervals: Bonferroni's.",
 }
-_INFINITE_DF = 1e5  # from here on scipy takes the studentized range for that of infinitely many
+_INFINITE_DF = 1e5  # from here on scipy takes the studentized range as that of infinite df
 
 
 def adjusted_pairs(
     frame: pd.DataFrame, n_means: int, level: float, adjust: Adjustment | None
 ) -> tuple[pd.DataFrame, str]:
-    """Adjust p-values of differences, add their intervals, and say so in a note.
+    """Adjust p-values of differences, add their intervals, and describe the method in a note.
 
-    `frame` has estimate, std_error, df, statistic and p_value of every difference between two of
+    `frame` has estimate, std_error, df, statistic and p_value of each difference between two of
     `n_means` means; those whose p-value is NaN do not count. `level` is the probability that all
-    intervals hold; without an adjustment, that each does. Raises ValueError for an unknown method.
+    intervals hold jointly; without an adjustment, that each does. Raises ValueError for an unknown
+    method.
     """
     if adjust not in _ADJUSTMENT_NOTES:
         allowed = ", ".join(repr(name) for name in _ADJUSTMENT_NOTES)

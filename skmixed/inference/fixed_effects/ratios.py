@@ -11,9 +11,9 @@ from skmixed.inference.fitted import AnyFit
 
 
 def ratio_name(fit: AnyFit) -> str | None:
-    """Return what exponentials of coefficients are, None where they are no ratio of anything.
+    """Return the name of exponentiated coefficients, None if they are not ratios.
 
-    Those of a linear or nonlinear model are ratios of what the response is the logarithm of.
+    For a linear or nonlinear model they are ratios if the response is a logarithm.
     """
     if not isinstance(fit, GeneralizedFit):
         return "Ratios, if the response is a logarithm"
@@ -27,9 +27,9 @@ def ratio_name(fit: AnyFit) -> str | None:
 
 
 def exponentiated(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of linear functions on the scale of their exponentials.
+    """Return a table of linear functions on the exponential scale.
 
-    Errors are by the delta method; the tests stay those of the functions themselves.
+    Standard errors are by the delta method; the tests remain those of the functions themselves.
     """
     found = frame.assign(estimate=np.exp(frame["estimate"]))
     found["std_error"] = found["estimate"] * frame["std_error"]
@@ -40,5 +40,5 @@ def exponentiated(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def ratio_note(name: str) -> str:
-    """Say how ratios are tabulated."""
-    return f"{name}; errors by the delta method, tests and intervals on the scale of the link."
+    """Return the note beneath a table of ratios."""
+    return f"{name}; standard errors by the delta method, tests and intervals on the link scale."

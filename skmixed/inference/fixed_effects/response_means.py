@@ -1,9 +1,9 @@
-"""Marginal means of a generalized model on the scale of its response, or shares of its categories.
+"""Marginal means on the response scale, and category probabilities, of generalized models.
 
-The mean of the response at x is that over all groups: m = E g(x'beta + z'b), g being the inverse of
-the link and b ~ N(0, Omega). It depends on theta by the variance of z'b, in which its derivative is
-half the second one in x'beta. So do the probabilities of ordered categories, which also depend on
-the gaps between thresholds.
+The mean response at x is averaged over groups: m = E g(x'beta + z'b), with the inverse link g and b
+~ N(0, Omega). It depends on theta through the variance of z'b, its derivative in which is half the
+second derivative in x'beta. The same holds for the probabilities of ordered categories, which also
+depend on the gaps between thresholds.
 """
 
 from __future__ import annotations
@@ -23,20 +23,21 @@ from skmixed.core.search.coordinates import Coordinates
 from skmixed.core.sums.layout import CONSTANT
 from skmixed.inference.fixed_effects.testing import t_p_values
 
-NOTE = "Means of the response over all groups; errors by the delta method."
+NOTE = "Mean responses, averaged over groups; standard errors by the delta method."
 INVERSE_LINK_NOTE = (
-    "Inverse link of the linear predictor, random effects being zero; errors by the delta method."
+    "Inverse link of the linear predictor, with random effects of zero; standard errors by the "
+    "delta method."
 )
 _Map = Callable[[FloatArray], FloatArray]
 
-SHARES_NOTE = "Probabilities of the categories over all groups; errors by the delta method."
-_SHARE_STEP = 1e-3  # second differences of it keep nine digits
-_SLOPE_STEP = 1e-4  # of the link of a mean: its square is far below the digits of an error
+SHARES_NOTE = "Category probabilities, averaged over groups; standard errors by the delta method."
+_SHARE_STEP = 1e-3  # second differences with this step keep nine digits
+_SLOPE_STEP = 1e-4  # of the link of a mean: its square is far below the precision of an error
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResponseMeans:
-    """Means of the response at combinations of levels."""
+    """Mean responses at combinations of levels."""
 
     fit: GeneralizedFit
     covariance: FloatArray  # (n_fixed + t + m,) twice, of beta, theta and phi
@@ -53,11 +54,11 @@ class ResponseMeans:
         unknown: BoolArray,
         offset: float = 0.0,
     ) -> ResponseMeans:
-        """Average the means at rows of fixed columns, (n, n_fixed), by weights, (m, n).
+        """Average the means at rows of fixed columns, (n, n_fixed), with weights (m, n).
 
-        The covariance is that of beta, theta and phi, and the offset that of every row. Means that
-        are not determined are `unknown`, (m,), and NaN. Raises ValueError for a random slope whose
-        column is not in the fixed part.
+        The covariance is that of beta, theta and phi, and the offset that of each row. Means that
+        are not estimable are `unknown`, (m,), and become NaN. Raises ValueError for a random slope
+        whose column is not in the fixed part.
         """
         columns = _random_columns(fit, rows)
         variance, by_theta = _variances(fit, columns, len(rows))
@@ -95,7 +96,7 @@ class ResponseMeans:
 
     @property
     def _link(self) -> tuple[_Map, _Map]:
-        """The link of means or shares, and its inverse."""
+        """The link of means or probabilities, and its inverse."""
         family = self.fit.family
         if isinstance(family, Cumulative):
             return family.quantile, lambda eta: np.exp(family.log_cdf(eta))
@@ -129,7 +130,7 @@ class ResponseMeans:
 
 
 def inverse_link_means(frame: pd.DataFrame, fit: GeneralizedFit) -> pd.DataFrame:
-    """Return linear predictors with their limits on the scale of the response, without tests."""
+    """Return linear predictors and their limits on the response scale, without tests."""
     family, eta = fit.mean_family, frame["estimate"].to_numpy()
     means = family.mean(eta)
     slopes = family.mean(eta + _SLOPE_STEP) - family.mean(eta - _SLOPE_STEP)
@@ -179,15 +180,15 @@ def _random_columns(fit: GeneralizedFit, rows: FloatArray) -> list[FloatArray]:
     found = []
     for factor in fit.spec.used_factors:
         columns = fit.spec.factor_columns(factor)
-        if fit.products.factors[factor].index.is_whole:  # curves are at their means, zero
+        if fit.products.factors[factor].index.is_whole:  # smooths are at their mean, zero
             found.append(np.zeros((len(rows), len(columns))))
             continue
         missing = [fit.products.layout.columns[c] for c in columns if c not in place_of]
         if missing:
             raise ValueError(
-                f"the slopes of {missing} vary over groups, but they are not in the fixed part, so "
-                "that their values here are not known: take scale='link', or predict(X, "
-                "random='none') of rows with all columns"
+                f"{missing} have random slopes but are not in the fixed part, so their values are "
+                "not known here: use scale='link', or predict(X, random='none') for rows with all "
+                "columns"
             )
         found.append(np.column_stack([place_of[column] for column in columns]))
     return found

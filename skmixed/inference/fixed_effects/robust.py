@@ -1,4 +1,4 @@
-"""Covariances of coefficients that do not trust the model's of rows within clusters."""
+"""Cluster-robust covariance of the fixed coefficients."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ _USE = "a cluster-robust covariance"
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RobustCovariance(TabularResult):
-    """A cluster-robust covariance of the fixed coefficients of one fitted model.
+    """Cluster-robust covariance matrix of the fixed coefficients of a model.
 
     Parameters
     ----------
     table : Table
-        The covariance matrix; zero rows for columns that depend on others.
+        The covariance matrix; zero for columns that depend linearly on others.
     kind : {"CR0", "CR1", "CR2"}
-        How it allows for a small number of clusters.
+        Small-sample correction.
     cluster : str
-        What the clusters are.
+        Name of the clusters.
     n_clusters : int
-        How many there are.
+        Number of clusters.
 
     See Also
     --------
@@ -75,15 +75,15 @@ class RobustCovariance(TabularResult):
         return self.table
 
     def _note(self) -> str:
-        """Say beneath a table of tests where the errors are from."""
+        """Return the note beneath a table of tests."""
         return f"Standard errors: {self.kind}, {self.n_clusters} clusters of {self.cluster}."
 
     def _check_is_of(self, fit: AnyFit) -> None:
-        """Raise ValueError if it is the covariance of another model's coefficients."""
+        """Raise ValueError if the covariance belongs to another model."""
         if not np.array_equal(self._beta, fit.beta):
             raise ValueError(
-                "this covariance is of the coefficients of another model, or of another fit of "
-                "this one: call robust_covariance with this model and its rows"
+                "this covariance belongs to another model, or to another fit of this one: call "
+                "robust_covariance with this model and its training data"
             )
 
 
@@ -97,69 +97,72 @@ def robust_covariance(
     cluster: Any = None,
     kind: SandwichKind | None = None,
 ) -> RobustCovariance:
-    """Estimate the covariance of the fixed coefficients from what clusters differ by.
+    """Compute the cluster-robust (sandwich) covariance of the fixed coefficients.
 
-    The model's own covariance is right if its variances and correlations are. This one is right
-    whatever they are, as long as clusters are independent and there are enough of them.
+    The model-based covariance is right if the random effects and residuals are specified correctly.
+    The cluster-robust one is consistent in any case, provided that clusters are independent and
+    numerous. Pass it as `covariance` to the functions that report tests and intervals.
+
+    Read more in the user guide: :doc:`/guide/robust`.
 
     Parameters
     ----------
     model : estimator
-        A fitted mixed model, linear, generalized or of ordered categories.
+        A fitted mixed model: linear, generalized or ordinal.
     X, y, sample_weight, groups : array-like
-        The rows of the fit, as given to `fit`, in any order; the model does not keep them. After
+        The training data, as passed to ``fit``, in any order; the model does not store it. After
         `lmer`, `glmer`, `clmm` or `nlmer` the data frame X is enough: y and the weights, such as
         trials, are read from it.
     cluster : str, array-like of shape (n,) or None, default=None
-        The clusters: the name of a grouping factor or of a column of X, or a label for every row.
-        None is the coarsest grouping factor. Every level of every grouping factor must lie within
+        The clusters: the name of a grouping factor or of a column of X, or a label for each row.
+        None takes the coarsest grouping factor. Each level of each grouping factor must lie within
         one cluster.
     kind : {"CR0", "CR1", "CR2"} or None, default=None
-        None is "CR2" for linear models and "CR1" for others. "CR0" takes clusters as they are, and
-        is too small with few of them. "CR1" multiplies by J / (J - 1) for J clusters. "CR2" adjusts
-        the residuals of each cluster so that the covariance is unbiased if the model is true, as
-        clubSandwich does; it is one of linear models.
+        Small-sample correction. "CR0" makes none and is too small for few clusters. "CR1"
+        multiplies by J / (J - 1) for J clusters. "CR2", for linear models only, adjusts the
+        residuals of each cluster so that the covariance is unbiased if the model is correct, as
+        clubSandwich does. None means "CR2" for linear models and "CR1" for others.
 
     Returns
     -------
     RobustCovariance
-        The covariance matrix, which `coefficient_table`, `linear_hypothesis`, `anova`,
-        `marginal_means` and `confidence_intervals` take as `covariance`.
+        The covariance matrix, for the parameter `covariance` of `coefficient_table`,
+        `linear_hypothesis`, `anova`, `marginal_means` and `confidence_intervals`.
 
     Raises
     ------
     TypeError
         For nonlinear models.
     ValueError
-        If these are not the rows of the fit, for an unknown kind, fewer than two clusters, labels
-        that are missing, levels that are in several clusters (as those of crossed factors and
-        curves of all rows are), related levels and correlated residuals; for "CR2" of generalized
-        models, and for their coefficients and variances that are infinite.
+        If these are not the training data; for an unknown kind, fewer than two clusters or missing
+        labels; for levels that span several clusters, as those of crossed factors and
+        population-level smooths do; for related levels and correlated residuals; and, for
+        generalized models, for "CR2" and infinite coefficients or variances.
     MemoryError
-        For "CR2" of a cluster with too many different levels or weights.
+        For "CR2" if a cluster has too many different levels or weights.
 
     See Also
     --------
-    coefficient_table : Standard errors and tests by it.
+    coefficient_table : Tests and intervals with these standard errors.
+    bootstrap : Resampling of whole clusters, with kind="cases".
 
     Notes
     -----
-    In R: ``vcovCR(model, type = "CR2")`` of clubSandwich, and its ``coef_test``, ``Wald_test`` and
-    ``conf_int`` for the tables made with it; without random effects "CR0" is ``vcovCL(model, type
-    = "HC0", cadjust = FALSE)`` of sandwich. Degrees of freedom are Satterthwaite's, and of
-    several restrictions those of Hotelling's T-squared (HTZ); they can be much fewer than clusters
-    where columns vary over few of them. What one cluster alone determines has an error of NaN:
-    nothing tells what it would be in another.
+    In R: ``vcovCR(model, type = "CR2")`` of clubSandwich, with its ``coef_test``, ``Wald_test`` and
+    ``conf_int``; without random effects "CR0" is ``vcovCL(model, type = "HC0", cadjust = FALSE)``
+    of sandwich. Degrees of freedom are Satterthwaite's, and for several restrictions those of
+    Hotelling's T-squared (HTZ). They can be much smaller than the number of clusters if columns
+    vary in few of them. The standard error of a coefficient determined by a single cluster is NaN.
 
-    For generalized models the covariance is that of the likelihood as the model was fitted, by
-    Laplace's approximation or quadrature: H^-1 (sum of s s') H^-1 with the derivatives s of the
-    log-likelihood of every cluster in coefficients, variances and dispersions together, and its
-    second derivatives H (in R merDeriv has these for ``glmer``). Tests go by the normal
-    distribution. A family's own variance is not trusted either, so that without random effects it
-    is what ``vcovCL`` makes of a ``glm``.
+    For generalized models the covariance is H^-1 (sum of s s') H^-1, with the derivatives s of each
+    cluster's log-likelihood in coefficients, variances and dispersions jointly, and its second
+    derivatives H. The likelihood is that of the fit, by Laplace's approximation or quadrature (in
+    R, merDeriv provides these for ``glmer``). Tests use the normal distribution. The variance
+    function of the family is not relied on either, so that without random effects it equals
+    ``vcovCL`` for a ``glm``.
 
-    Rows are read once. A cluster costs what its levels do: rows of one level are first put together
-    in as many as there are columns, which changes nothing.
+    The rows are read once. A cluster costs as much as its number of levels: rows of one level are
+    first reduced to as many as there are columns, without loss.
 
     References
     ----------
@@ -209,7 +212,7 @@ def robust_covariance(
 def _linear(
     model: Any, fit: Any, given: GivenRows, cluster: Any, kind: SandwichKind | None
 ) -> tuple[SandwichKind, ClusterSandwich, str]:
-    """Return the kind, the sandwich of a linear fit, and what the clusters are called."""
+    """Return the kind, the sandwich of a linear fit, and the name of the clusters."""
     kind = kind or "CR2"
     rows = rows_of_fit(model, *given, _USE)
     name, clusters, n_clusters = _clusters(model, rows, given, cluster)
@@ -217,8 +220,8 @@ def _linear(
     if isinstance(fit, ResidualFit):
         if kind == "CR2" and counts_rows and given[2] is not None:
             raise ValueError(
-                "CR2 with unequal residual variances takes each row once, and these weights count "
-                "rows: repeat rows instead, or take kind='CR1'"
+                "CR2 with unequal residual variances does not take weights that count rows: repeat "
+                "the rows instead, or use kind='CR1'"
             )
         counts_rows = False
     sandwich = ClusterSandwich.of(fit, rows, clusters, n_clusters, kind, counts_rows=counts_rows)
@@ -232,14 +235,14 @@ def _generalized(
     kind = kind or "CR1"
     if kind == "CR2":
         raise ValueError(
-            "CR2 adjusts residuals by their covariance in a linear model, and a likelihood that is "
-            "not normal has no such residuals: take kind='CR1'"
+            "kind='CR2' needs a linear model, since it adjusts residuals by their covariance: use "
+            "kind='CR1'"
         )
     check_maximum(fit, _USE)
     if fit.separated_thresholds:
         raise ValueError(
-            f"{_USE} begins with the estimates, and {infinite_names(fit)} are infinite: put rare "
-            "categories together"
+            f"{_USE} needs finite estimates, and {infinite_names(fit)} are infinite: merge rare "
+            "categories"
         )
     observations = observations_of_fit(model, *given, _USE)
     name, clusters, n_clusters = _clusters(model, observations.given, given, cluster)
@@ -248,20 +251,20 @@ def _generalized(
 
 
 def _check_independent(fit: MixedFit) -> None:
-    """Raise ValueError for models in which rows depend on each other beside their levels."""
+    """Raise ValueError for models in which rows are dependent beyond their levels."""
     if isinstance(fit, ResidualFit) and fit.structure.is_correlated:
         raise ValueError(
-            f"{_USE} is made of rows whose residuals are independent in the model, and those of "
-            "this residual structure are not: fit it without one, since the errors do not trust "
-            "the model anyway, or put the correlation into random effects"
+            f"{_USE} needs independent residuals, and this model has a residual structure: fit it "
+            "without one, since robust standard errors do not rely on it, or model the correlation "
+            "by random effects"
         )
     if any(each is not None for each in fit.problem.directions):
         raise ValueError(
-            f"{_USE} needs independent clusters, and levels of a relationship are related to all "
-            "others: leave the relationship out"
+            f"{_USE} needs independent clusters, and the levels of a relationship are all related: "
+            "leave the relationship out"
         )
     if not fit.kept:
-        raise ValueError("the model has no fixed coefficients that could have a covariance")
+        raise ValueError("the model has no fixed coefficients, so there is no covariance")
 
 
 def _column_of(model: Any, name: str, rows: GivenRows) -> Any:
@@ -269,13 +272,13 @@ def _column_of(model: Any, name: str, rows: GivenRows) -> Any:
     if name not in table.columns:
         raise ValueError(
             f"cluster={name!r} is neither a grouping factor of the model, which has "
-            f"{list(model.n_groups_)}, nor a column of X: give labels of the rows"
+            f"{list(model.n_groups_)}, nor a column of X: pass the labels of the rows"
         )
     return table[name]
 
 
 def _clusters(model: Any, rows: Rows, given: GivenRows, cluster: Any) -> tuple[str, IntArray, int]:
-    """Return what clusters are called, that of every row, (n,), and how many there are."""
+    """Return the name of the clusters, that of each row, (n,), and their number."""
     labels = cluster
     if isinstance(cluster, str) and cluster not in model.n_groups_:
         labels = _column_of(model, cluster, given)
@@ -283,8 +286,8 @@ def _clusters(model: Any, rows: Rows, given: GivenRows, cluster: Any) -> tuple[s
     if cluster is None:
         if not factors:
             raise ValueError(
-                "the model has no grouping factor whose levels could be the clusters: give "
-                "cluster, the name of a column of X or a label for every row"
+                "the model has no grouping factor to define the clusters: pass cluster, the name "
+                "of a column of X or a label for each row"
             )
         cluster = labels = min(factors, key=lambda factor: len(rows.indexes[factors[factor]]))
     if isinstance(labels, str):
@@ -296,7 +299,7 @@ def _clusters(model: Any, rows: Rows, given: GivenRows, cluster: Any) -> tuple[s
         )
         codes, n_clusters = _codes_of(labels, len(rows.columns))
     if n_clusters < 2:
-        raise ValueError(f"{_USE} needs two clusters or more, and {name} has {n_clusters}")
+        raise ValueError(f"{_USE} needs two or more clusters, and {name} has {n_clusters}")
     for factor, place in factors.items():
         _check_within(codes, rows.codes[place], name, factor)
     return name, codes, n_clusters
@@ -306,25 +309,25 @@ def _codes_of(labels: Any, n_rows: int) -> tuple[IntArray, int]:
     values = labels if isinstance(labels, pd.Series) else np.asarray(labels)
     if values.shape != (n_rows,):
         raise ValueError(
-            f"cluster has shape {values.shape}: one label for each of the {n_rows} rows is needed"
+            f"cluster has shape {values.shape}; expected one label for each of the {n_rows} rows"
         )
     codes, distinct = pd.factorize(values)
     missing = np.flatnonzero(codes < 0)
     if len(missing):
         raise ValueError(
-            f"{len(missing)} rows have no cluster, the first is row {missing[0]}: fit the model "
+            f"{len(missing)} rows have no cluster, the first being row {missing[0]}: fit the model "
             "without them, or give them a cluster of their own"
         )
     return np.asarray(codes, dtype=np.intp), len(distinct)
 
 
 def _check_within(clusters: IntArray, codes: IntArray, name: str, factor: str) -> None:
-    """Raise ValueError where rows of one level, (n,), are in several clusters, (n,)."""
+    """Raise ValueError if rows of one level, (n,), are in several clusters, (n,)."""
     of_level = np.zeros(int(codes.max(initial=0)) + 1, dtype=np.intp)
     of_level[codes] = clusters
     if (of_level[codes] != clusters).any():
         raise ValueError(
-            f"clusters must be independent, and levels of {factor} have rows in more than one "
-            f"cluster of {name}: take clusters that contain all rows of a level, or leave the "
-            "random effects of one of them out"
+            f"clusters must be independent, and levels of {factor} have rows in several clusters "
+            f"of {name}: use clusters that contain all rows of a level, or a model without one of "
+            "these random effects"
         )

@@ -1,11 +1,10 @@
-"""Tests of the terms of the fixed part, by type I, II or III: F, or chi-squared by Wald.
+"""Tests of the fixed terms, of type I, II or III: F tests, or Wald's chi-squared tests.
 
-Type I asks what a term adds to those before it, type II what it adds to all that do not contain
-it. Both are rows of R beta, R being the upper Cholesky factor of X'X with the term at its place,
-and of all columns of X: what is tested does not depend on which dependent ones were dropped. In the
-place of X'X generalized models have the information on the coefficients, so that statistics are
-differences of Wald's.
-Type III is in `skmixed.inference.fixed_effects.type_three`.
+Type I asks what a term adds to those before it, type II what it adds to all that do not contain it.
+Both are rows of R beta, R being the upper Cholesky factor of X'X for all columns of X in the order
+required, so that the hypothesis does not depend on which dependent columns were dropped. For
+generalized models the information on the coefficients takes the place of X'X, and statistics are
+differences of Wald statistics. Type III is in `skmixed.inference.fixed_effects.type_three`.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ TermTests = dict[str, JointTest]
 
 
 def tested_terms(part: FixedPart) -> dict[str, list[int]]:
-    """Return the positions of the columns of every term but the constant."""
+    """Return the positions of the columns of each term except the constant."""
     return {
         term: places
         for term, places in part.terms.items()
@@ -44,7 +43,7 @@ def tested_terms(part: FixedPart) -> dict[str, list[int]]:
 
 
 def sequential_tests(tests: CoefficientTests, part: FixedPart) -> TermTests:
-    """Test every term but the constant after those before it (type I)."""
+    """Test each term except the constant after those before it (type I)."""
     return {
         term: _test_after(tests, places, list(range(places[0])))
         for term, places in tested_terms(part).items()
@@ -52,7 +51,7 @@ def sequential_tests(tests: CoefficientTests, part: FixedPart) -> TermTests:
 
 
 def marginal_tests(tests: CoefficientTests, part: FixedPart) -> TermTests:
-    """Test every term but the constant after all that do not contain it (type II)."""
+    """Test each term except the constant after all that do not contain it (type II)."""
     found = {}
     for term, places in tested_terms(part).items():
         others = [
@@ -66,7 +65,7 @@ def marginal_tests(tests: CoefficientTests, part: FixedPart) -> TermTests:
 
 
 def mean_tests(tests: CoefficientTests, part: FixedPart) -> TermTests:
-    """Test every term but the constant at means over the other factors (type III)."""
+    """Test each term except the constant at means over the other factors (type III)."""
     terms = tested_terms(part)
     if len(terms) == 1:
         return sequential_tests(tests, part)
@@ -82,7 +81,7 @@ _ADDS_NOTHING_TO = {
 
 
 def _notes(results: TermTests, type: str) -> list[str]:
-    """Say which terms have no test, and why."""
+    """Return notes on the terms without a test."""
     return [
         f"{term} is not tested: "
         + ("its coefficients are infinite." if test.num_df else f"it adds nothing to {others}.")
@@ -93,7 +92,7 @@ def _notes(results: TermTests, type: str) -> list[str]:
 
 
 def _without_infinite(tests: CoefficientTests, part: FixedPart, results: TermTests) -> TermTests:
-    """Take out what was made of terms that have infinite coefficients, or are within such terms."""
+    """Remove the tests of terms that have infinite coefficients, or are contained in such terms."""
     infinite = {
         term for term, places in part.terms.items() if not set(places).isdisjoint(tests.infinite)
     }
@@ -117,7 +116,7 @@ def _test_after(tests: CoefficientTests, own: list[int], before: list[int]) -> J
 
 
 def _test_of(tests: CoefficientTests, functions: FloatArray) -> JointTest:
-    """Test functions that the data determine, (m, n_fixed), of coefficients as of a `FixedGram`."""
+    """Test estimable functions, (m, n_fixed), of coefficients as in a `FixedGram`."""
     if not len(functions):
         return NO_RESTRICTIONS
     fit, kept = tests.fit, list(tests.fit.kept)
@@ -136,56 +135,64 @@ def anova(
     df: DfMethod = "auto",
     covariance: RobustCovariance | None = None,
 ) -> Table:
-    """Test every term of the fixed part.
+    """Compute an analysis-of-variance table with a test of each fixed term.
+
+    Use it for terms with several coefficients, such as factors and interactions. `compare_models`
+    has likelihood-ratio tests instead, and `ranova` tests the random terms.
+
+    Read more in the user guide: :doc:`/guide/inference`.
 
     Parameters
     ----------
     model : estimator
-        A fitted mixed model. Without a formula every column is a term.
+        A fitted mixed model. Without a formula each column is a term.
     type : {"I", "II", "III", 1, 2, 3}, default="III"
-        What a term is tested against: the terms before it (I), all terms that do not contain it
-        (II), or all others, as a comparison of means over the levels of the other factors, each
-        combination counting alike (III).
+        Type of the hypotheses. I: a term after those before it. II: a term after all that do not
+        contain it. III: a term after all others, as a comparison of means over the levels of the
+        other factors, with equal weights.
     df : {"auto", "satterthwaite", "kenward-roger", "residual", "normal"}, default="auto"
-        Where denominator degrees of freedom come from, as in `coefficient_table`.
+        Method for the denominator degrees of freedom; see `coefficient_table`.
     covariance : RobustCovariance or None, default=None
-        What `robust_covariance` returns, for standard errors that do not trust the model's; None is
-        the model's own.
+        Result of `robust_covariance`, for cluster-robust standard errors; None uses the model-based
+        covariance.
 
     Returns
     -------
     Table
-        Columns sum_sq, mean_sq, num_df, df (denominator), statistic (F) and p_value; a row a term.
-        Squares are those of a residual of the estimated variance: F times it, once and num_df
-        times; a model with a residual structure has none. Of a generalized or nonlinear model,
-        which has none either, the statistic is Wald's chi-squared, with num_df degrees of freedom.
-        A term that adds nothing to those it is tested against has num_df 0 and NaN, and a note says
-        so; NaN is also a term with infinite coefficients.
+        A row for each term; columns sum_sq, mean_sq, num_df, df (denominator), statistic (F) and
+        p_value. The sums of squares are scaled so that mean_sq is F times the residual variance;
+        there are none with a residual structure. Generalized and nonlinear models have none either,
+        and their statistic is Wald's chi-squared with num_df degrees of freedom. A term that adds
+        nothing to those it is tested against has num_df 0 and NaN, with a note; terms with infinite
+        coefficients are NaN as well.
 
     Raises
     ------
     ValueError
         For an unknown type, and as in `coefficient_table`.
     TypeError
-        For a second model, which `compare_models` takes.
+        For a second model: use `compare_models`.
 
     See Also
     --------
     coefficient_table : Tests of single coefficients.
-    compare_models : Likelihood-ratio tests between models.
+    marginal_means : Means at the levels of a factor, and their differences.
+    compare_models : Likelihood-ratio tests of models.
     ranova : Tests of the random terms.
+    skmixed.model_selection.drop1 : Likelihood-ratio tests of each term.
 
     Notes
     -----
     In R: ``anova(model, type = ...)`` of lmerTest; for generalized models ``Anova`` of car, with
-    ``contr.sum`` for type III. A term contains another if it has the same
-    numeric columns and its factors and more. Types II and III are the same for every coding,
-    reference level and order of terms, also where a numeric column is a function of a factor; there
-    lmerTest goes by the columns that it has dropped. Where combinations of levels are missing, type
-    III is that of SAS and lmerTest [2]_. With precision weights, types I and II go by weighted sums
-    of squares, where lmerTest takes unweighted ones. Degrees of freedom of several restrictions
-    belong to the hypothesis, whichever contrasts state it; those of lmerTest vary a little with the
-    reference level.
+    ``contr.sum`` for type III.
+
+    A term contains another if it has the same numeric columns and all of its factors. Types II and
+    III do not depend on coding, reference level and order of terms, even if a numeric column is a
+    function of a factor, where lmerTest depends on the columns it dropped. If combinations of
+    levels are missing, type III is that of SAS and lmerTest [2]_. With precision weights, types I
+    and II use weighted sums of squares, lmerTest unweighted ones. The degrees of freedom of several
+    restrictions depend on the hypothesis only; those of lmerTest vary slightly with the reference
+    level.
 
     References
     ----------
@@ -211,8 +218,8 @@ def anova(
     """
     if hasattr(type, "fit"):
         raise TypeError(
-            "anova tests the terms of one model: compare_models(m1, m2) is the likelihood-ratio "
-            "test of two, R's anova(m1, m2)"
+            "anova tests the terms of one model: use compare_models(m1, m2) for the "
+            "likelihood-ratio test of two, R's anova(m1, m2)"
         )
     wanted = _TYPES.get(type, type)
     if wanted not in BY_TYPE:

@@ -1,12 +1,10 @@
 """Tests of linear functions of the fixed coefficients: t and F, or z and chi-squared.
 
-The errors of generalized models have the estimation of the variances in them, and their tests are
-Wald's.
+Generalized models have Wald tests; their standard errors include the uncertainty of the variances.
 
-Where columns were dropped, the data determine some linear functions of the coefficients only. If
-some fixed columns depend on others, X_D = X_K A, a function l'beta has the same value for all
-least-squares solutions, if and only if l_D = A'l_K (Searle 1971, Linear Models, section 5.4). Then
-it is l_K'beta_K, the dropped coefficients being 0.
+If some fixed columns depend on others, X_D = X_K A, a function l'beta is estimable, having the same
+value for all least-squares solutions, if and only if l_D = A'l_K (Searle 1971, Linear Models,
+section 5.4). Then it is l_K'beta_K, the dropped coefficients being 0.
 """
 
 from __future__ import annotations
@@ -46,27 +44,26 @@ DfMethod = Literal["auto", "satterthwaite", "kenward-roger", "residual", "normal
 
 _NOTES = {
     "satterthwaite": "Degrees of freedom by Satterthwaite's method.",
-    "kenward-roger": "Standard errors and degrees of freedom by Kenward and Roger's method.",
-    "residual": "Degrees of freedom are rows minus fixed columns.",
-    "normal": "By the normal distribution, as if the variances were known.",
+    "kenward-roger": "Standard errors and degrees of freedom by the Kenward-Roger method.",
+    "residual": "Degrees of freedom: rows minus fixed columns.",
+    "normal": "Normal distribution, with the variances taken as known.",
 }
-_WALD_NOTE = "Wald tests, by the normal distribution."
-_DEPENDENT_ROWS = 1e-9  # eigenvalue of functions of unit variance that is zero but for rounding
-_CONTRADICTION = 1e-6  # in standard errors: so far from what independent rows say is no rounding
+_WALD_NOTE = "Wald tests, normal distribution."
+_DEPENDENT_ROWS = 1e-9  # eigenvalue of functions of unit variance that is zero up to rounding
+_CONTRADICTION = 1e-6  # in standard errors: a larger distance from independent rows is no rounding
 
 
 def _without_variances(fit: Fit, method: DfMethod) -> DfMethod:
-    """Return the method where the residual variance is the only one: normal if it is known."""
+    """Return the method if the residual variance is the only one: normal if it is known."""
     return method if fit.spec.sigma2 is None or method == "residual" else "normal"
 
 
 def _wald_method(method: DfMethod) -> DfMethod:
-    """Return the only method of Wald's tests; raises ValueError for those of linear models."""
+    """Return the only method of Wald tests; raise ValueError for those of linear models."""
     if method not in ("auto", "normal"):
         raise ValueError(
-            f"df={method!r} is a method of linear mixed models, whose residual variance is "
-            "estimated; tests of a generalized or a nonlinear one go by the normal "
-            "distribution: take df='auto' or df='normal'"
+            f"df={method!r} needs a linear mixed model; generalized and nonlinear ones have Wald "
+            "tests with the normal distribution: use df='auto' or df='normal'"
         )
     return "normal"
 
@@ -89,7 +86,7 @@ class CoefficientTests:
     """Tests of one fitted model by one method.
 
     Functions are of all fixed coefficients in raw units, (m, n_fixed), unless they are called
-    scaled. What the data do not determine is NaN.
+    scaled. Those that are not estimable are NaN.
     """
 
     fit: AnyFit  # a linear one without random terms by REML, for the unbiased variance
@@ -103,9 +100,9 @@ class CoefficientTests:
         """Prepare the tests of a fitted estimator, or of a fit.
 
         The curvature or the adjustment is computed when first needed. Raises ValueError for an
-        unknown method, one of linear models for a generalized one, and for "kenward-roger" unless
-        the fit is an exact one by REML; and for a robust covariance of another fit, or with a
-        method that is not known of one.
+        unknown method, one of linear models with a generalized model, "kenward-roger" without a
+        REML fit that leaves a residual, a robust covariance of another fit, and one with a method
+        that does not allow it.
         """
         if method not in get_args(DfMethod):
             raise ValueError(f"df={method!r} is not one of {', '.join(map(repr, _NOTES))}")
@@ -118,15 +115,15 @@ class CoefficientTests:
         if isinstance(fit, ResidualFit):
             if method == "kenward-roger" and not isinstance(fit, VisitsFit):
                 raise ValueError(
-                    "the Kenward-Roger approximation is known of covariances over visits without "
-                    "random effects alone, among residual structures: take df='satterthwaite'"
+                    "among residual structures, df='kenward-roger' is available only for "
+                    "covariances of visits without random effects: use df='satterthwaite'"
                 )
         elif not fit.spec.terms:
             return cls(fit.with_method("reml"), _without_variances(fit, method))
         if method == "kenward-roger" and fit.spec.method != "reml":
             raise ValueError(
-                "the Kenward-Roger approximation is one of REML estimates, and this model was "
-                "fitted by maximum likelihood: fit it by REML, or take df='satterthwaite'"
+                "df='kenward-roger' needs a REML fit, and this model was fitted by maximum "
+                "likelihood: fit it by REML, or use df='satterthwaite'"
             )
         if method == "kenward-roger":
             check_exact(fit, "the Kenward-Roger approximation")
@@ -138,7 +135,7 @@ class CoefficientTests:
     ) -> CoefficientTests:
         if not isinstance(covariance, RobustCovariance):
             raise TypeError(
-                f"covariance is a {type(covariance).__name__}: pass what robust_covariance returns"
+                f"covariance is a {type(covariance).__name__}: pass the result of robust_covariance"
             )
         covariance._check_is_of(fit)
         if isinstance(fit, GeneralizedFit):
@@ -146,14 +143,14 @@ class CoefficientTests:
         method = "satterthwaite" if method == "auto" else method
         if method not in ("satterthwaite", "normal"):
             raise ValueError(
-                f"df={method!r} goes with the covariance of the model: with a robust one take "
+                f"df={method!r} needs the model-based covariance: with a robust one use "
                 "df='satterthwaite' or df='normal'"
             )
         return cls(fit, method, covariance)
 
     @property
     def note(self) -> str:
-        """What to say beneath a table."""
+        """The note beneath a table."""
         if self.robust is not None:
             return f"{self.robust._note()} {_WALD_NOTE if self.is_wald else _NOTES[self.method]}"
         if self.is_wald:
@@ -164,18 +161,18 @@ class CoefficientTests:
 
     @property
     def is_wald(self) -> bool:
-        """Whether tests are z and chi-squared tests, the model being no linear one."""
+        """Whether tests are z and chi-squared tests, since the model is not linear."""
         return isinstance(self.fit, GeneralizedFit | NonlinearFit)
 
     @property
     def infinite(self) -> list[int]:
-        """Positions of the coefficients that are infinite, for which there are no errors."""
+        """Positions of the infinite coefficients, which have no standard errors."""
         return list(self.fit.separated) if isinstance(self.fit, GeneralizedFit) else []
 
     @property
     def _of_infinite(self) -> list[str]:
         names = infinite_names(self.fit) if isinstance(self.fit, GeneralizedFit) else []
-        return [f"Infinite, without errors: {', '.join(names)}."] if names else []
+        return [f"Infinite, without standard errors: {', '.join(names)}."] if names else []
 
     @cached_property
     def curvature(self) -> Curvature:
@@ -184,7 +181,7 @@ class CoefficientTests:
 
     @cached_property
     def adjustment(self) -> KenwardRoger:
-        """The adjustment of Kenward and Roger."""
+        """The Kenward-Roger adjustment."""
         return KenwardRoger.of(fit_of(self.fit))
 
     @property
@@ -194,7 +191,7 @@ class CoefficientTests:
 
     @property
     def is_exact(self) -> bool:
-        """Whether t and F are exact, there being no variances but the residual one."""
+        """Whether t and F tests are exact, since the residual variance is the only one."""
         return not (self.fit.spec.terms or self.is_wald or isinstance(self.fit, ResidualFit))
 
     def estimates(self, functions: FloatArray) -> FloatArray:
@@ -233,13 +230,15 @@ class CoefficientTests:
     def joint(self, functions: FloatArray, rhs: FloatArray | None = None) -> JointTest:
         """Test that linear functions have the values `rhs`, (m,), by default 0.
 
-        As many restrictions are counted as are independent. Raises ValueError for functions that
-        the data do not determine, and for hypotheses that contradict each other.
+        Only independent restrictions are counted. Raises ValueError for functions that are not
+        estimable, and for hypotheses that contradict each other.
         """
         estimates = self.estimates(functions)
         difference = estimates if rhs is None else estimates - rhs
         if np.isnan(difference).any():
-            raise ValueError("a hypothesis is about columns that depend on others")
+            raise ValueError(
+                "the hypothesis is not estimable: it involves linearly dependent columns"
+            )
         if functions[:, self.infinite].any():
             return JointTest(np.nan, len(functions), np.inf, np.nan)
         return self.joint_scaled(self.scaled(functions), difference)
@@ -247,7 +246,7 @@ class CoefficientTests:
     def joint_scaled(self, rows: FloatArray, difference: FloatArray) -> JointTest:
         """Test functions of the kept coefficients in scaled units, (m, p), as `joint` does.
 
-        `difference`, (m,), is how far their estimates are from the hypothesis, in raw units of y.
+        `difference`, (m,), is the distance of the estimates from the hypothesis, in raw units of y.
         """
         by_model = self._covariance if self.robust is None else self.fit.scaled_beta_covariance
         size = np.sqrt(np.einsum("mi,ij,mj->m", rows, by_model, rows))
@@ -260,7 +259,7 @@ class CoefficientTests:
             n_independent = np.linalg.matrix_rank(
                 even @ by_model @ even.T, _DEPENDENT_ROWS, hermitian=True
             )
-            if n_independent > q:  # than clusters tell of
+            if n_independent > q:  # more than the clusters determine
                 return JointTest(np.nan, int(n_independent), np.nan, np.nan)
         if q == 0:
             return NO_RESTRICTIONS
@@ -269,7 +268,9 @@ class CoefficientTests:
         if np.abs(distance - vectors @ along).max() > _CONTRADICTION * (
             1.0 + np.abs(distance).max()
         ):
-            raise ValueError("the hypotheses contradict each other: no coefficients satisfy all")
+            raise ValueError(
+                "the hypotheses contradict each other: no coefficients satisfy all of them"
+            )
         independent = rows if q == len(rows) else vectors.T @ even
         scale, df = self._scale_and_degrees(independent)
         statistic = scale * float((along**2 / values[kept]).mean())
@@ -277,7 +278,7 @@ class CoefficientTests:
         return JointTest(q * statistic if self.is_wald else statistic, q, df, p_value)
 
     def scaled(self, functions: FloatArray) -> FloatArray:
-        """Return functions of raw coefficients as ones of the kept, scaled coefficients, (m, p)."""
+        """Return functions of raw coefficients as functions of the kept, scaled ones, (m, p)."""
         return np.asarray(kept_part(self.fit, functions) @ self._to_raw)
 
     @cached_property
@@ -324,10 +325,10 @@ class CoefficientTests:
         return 1.0, joint_degrees(satterthwaite(self.curvature, covariance, along))
 
     def _principal(self, rows: FloatArray, covariance: FloatArray) -> FloatArray:
-        """Return uncorrelated functions that say the same as independent rows, (q, p).
+        """Return uncorrelated functions equivalent to independent rows, (q, p).
 
-        They are those whose variances differ most from what least squares would give them, so the
-        hypothesis alone decides which: not its rows, nor how factors are coded.
+        They are those whose variances differ most from what least squares would give, so they
+        depend on the hypothesis alone, not on its rows or the coding of factors.
         """
         model, sums = self.fit.problem.model, self.fit.products
         gram = model.gram[:-1, :-1]
@@ -347,34 +348,34 @@ def _p_value(statistic: float, q: int, df: float) -> float:
 
 
 def t_p_values(statistics: FloatArray, degrees: FloatArray) -> FloatArray:
-    """Return the two-sided p-values of t statistics, normal ones for infinite degrees."""
+    """Return two-sided p-values of t statistics, normal ones for infinite degrees of freedom."""
     return np.asarray(2.0 * stats.t.sf(np.abs(statistics), degrees))
 
 
 def check_probability(level: float) -> None:
-    """Raise ValueError for the level of an interval that is no probability between 0 and 1."""
+    """Raise ValueError for a confidence level outside (0, 1)."""
     if not isinstance(level, Real) or not 0.0 < level < 1.0:
         is_percentage = isinstance(level, Real) and 1.0 < level < 100.0
-        advice = f"; of {level} % it is {float(level) / 100.0:g}" if is_percentage else ""
-        raise ValueError(f"level={level!r} is no probability between 0 and 1{advice}")
+        advice = f"; for {level}% use {float(level) / 100.0:g}" if is_percentage else ""
+        raise ValueError(f"level={level!r} is not a probability between 0 and 1{advice}")
 
 
 def t_quantiles(level: float, degrees: FloatArray) -> FloatArray:
     """Return the half-widths of two-sided t intervals, in standard errors.
 
-    They have the shape of `degrees`; infinite degrees give normal quantiles. Raises ValueError for
-    a level that is no probability.
+    They have the shape of `degrees`; infinite degrees of freedom give normal quantiles. Raises
+    ValueError for a level outside (0, 1).
     """
     check_probability(level)
     return np.asarray(stats.t.ppf((1.0 + level) / 2.0, degrees))
 
 
-_ESTIMABLE = 1e-6  # excess that is rounding: dropped columns repeat others to about that accuracy
+_ESTIMABLE = 1e-6  # excess that is rounding: dropped columns repeat others to about this accuracy
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FixedGram:
-    """What rows say of all fixed columns, the dropped ones too, where the least digits are lost.
+    """Cross-products of all fixed columns, dropped ones too, scaled to lose the fewest digits.
 
     Columns are shifted if there is an intercept, and have a root mean square of one.
     """
@@ -386,7 +387,7 @@ class FixedGram:
 
     @classmethod
     def of(cls, fit: AnyFit) -> FixedGram:
-        """Take them from the sums of a fit, once."""
+        """Compute them from the sums of a fit, once."""
         return fit.cached("fixed_gram", lambda: cls._of(fit))
 
     @classmethod
@@ -429,7 +430,7 @@ def _information(
 
 
 def excess(fit: AnyFit, functions: FloatArray) -> FloatArray:
-    """Return l_D - A'l_K of m functions, (m, n_dropped), zero for what the data determine.
+    """Return l_D - A'l_K of m functions, (m, n_dropped), zero for estimable ones.
 
     `functions`, (m, n_fixed), are of all fixed coefficients in raw units. The excess is relative to
     the size of the function, in units in which columns have a root mean square of one.
@@ -445,12 +446,12 @@ def excess(fit: AnyFit, functions: FloatArray) -> FloatArray:
 
 
 def dropped_places(fit: AnyFit) -> list[int]:
-    """Return the positions of the fixed columns that depend on those before them."""
+    """Return the positions of the fixed columns that depend linearly on earlier ones."""
     return [place for place in range(len(fit.spec.fixed)) if place not in fit.kept]
 
 
 def is_determined(fit: AnyFit, functions: FloatArray) -> NDArray[np.bool_]:
-    """Tell which of m functions have one value whichever dependent columns are left out, (m,).
+    """Tell which of m functions are estimable, (m,).
 
     `functions`, (m, n_fixed), are of all fixed coefficients in raw units.
     """
@@ -460,8 +461,8 @@ def is_determined(fit: AnyFit, functions: FloatArray) -> NDArray[np.bool_]:
 def kept_part(fit: AnyFit, functions: FloatArray) -> FloatArray:
     """Return functions, (m, n_fixed), of the coefficients that were kept, in raw units.
 
-    They are zero for dropped columns, and NaN throughout for functions of dropped columns that the
-    data do not determine. A function of kept columns alone is one of the model without the others.
+    They are zero for dropped columns, and NaN throughout for functions of dropped columns that are
+    not estimable. A function of kept columns alone is one of the model without the others.
     """
     kept = np.zeros_like(functions)
     kept[:, list(fit.kept)] = functions[:, list(fit.kept)]

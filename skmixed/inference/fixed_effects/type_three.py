@@ -1,12 +1,11 @@
-"""Hypotheses of type III: what a term says of means over the levels of the other factors.
+"""Hypotheses of type III: contrasts of means over the levels of the other factors.
 
-Where the data determine all of these means, the contrasts of a term are those of the means over
-its own factors, every combination of the other factors counting alike. Where combinations are
-missing, some means are not determined. Then every level gets a coefficient of its own, and of the
-functions that the data determine and that leave the coefficients of other terms out, a term has
-those that are orthogonal to what belongs to the terms that contain it (Goodnight 1980, Tests of
-hypotheses in fixed effects linear models, doi:10.1080/03610928008827870). Both are the same
-hypothesis in a complete design.
+If the data determine all of these means, the contrasts of a term are those of the means over its
+own factors, with equal weights for combinations of the other factors. If combinations are missing,
+some means are not estimable. Then each level gets a coefficient of its own; among the estimable
+functions that leave out the coefficients of other terms, those of a term are orthogonal to the
+functions of the terms that contain it (Goodnight 1980, Tests of hypotheses in fixed effects linear
+models, doi:10.1080/03610928008827870). In a complete design the two hypotheses are the same.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from skmixed.core.linalg import FloatArray
 from skmixed.core.model.fixed_part import FixedColumn, FixedPart
 from skmixed.inference.fixed_effects.testing import CoefficientTests, dropped_places, is_determined
 
-_NO_MORE = 1e-6  # singular value: less is rounding, as in what is dropped
+_NO_MORE = 1e-6  # singular value: less is rounding, as for dropped columns
 
 
 def mean_functions(tests: CoefficientTests, part: FixedPart, term: str) -> FloatArray:
-    """Return the type III hypothesis of a term that the data determine, (m, n_fixed).
+    """Return the estimable type III hypothesis of a term, (m, n_fixed).
 
-    The functions are of coefficients as of a `FixedGram`; there may be none.
+    The functions are of coefficients as in a `FixedGram`; there may be none.
     """
     if _is_full(part, term):
         means = np.eye(len(part.columns))[part.terms[term]]
@@ -39,10 +38,10 @@ def mean_functions(tests: CoefficientTests, part: FixedPart, term: str) -> Float
 
 
 def _is_full(part: FixedPart, term: str) -> bool:
-    """Tell whether a term has a column for every level of a factor and no other term contains it.
+    """Tell whether a term has a column for each level of a factor and no other term contains it.
 
-    So it is without an intercept, or with slopes for levels only; its hypothesis is that all its
-    coefficients are zero.
+    This is the case without an intercept, or with slopes for levels only; its hypothesis is that
+    all its coefficients are zero.
     """
     columns = [part.columns[place] for place in part.terms[term]]
     if any(part.contains(other, term) for other in part.terms):
@@ -54,7 +53,7 @@ def _is_full(part: FixedPart, term: str) -> bool:
 
 
 def _mean_hypotheses(part: FixedPart, places: list[int]) -> Iterator[FloatArray]:
-    """State that contrasts of means are zero, (m, n_fixed), for every set of numbers in a term.
+    """State that contrasts of means are zero, (m, n_fixed), for each set of numbers in a term.
 
     The columns that share the numbers of the term span a function on the combinations of levels of
     their factors: a mean, or the slope in the numbers. Its contrasts over the factors of the term
@@ -73,7 +72,7 @@ def _mean_hypotheses(part: FixedPart, places: list[int]) -> Iterator[FloatArray]
 
 
 def _functions_of_levels(tests: CoefficientTests, part: FixedPart, term: str) -> FloatArray:
-    """Return a term's own part of what the data determine, (m, n_fixed), as of a `FixedGram`."""
+    """Return a term's own estimable functions, (m, n_fixed), as of a `FixedGram`."""
     n_fixed, kept, dropped = len(part.columns), list(tests.fit.kept), dropped_places(tests.fit)
     determined = np.zeros((len(kept), n_fixed))
     determined[:, kept] = np.eye(len(kept))
@@ -96,17 +95,17 @@ def _functions_of_levels(tests: CoefficientTests, part: FixedPart, term: str) ->
 
 
 def _even(functions: FloatArray) -> FloatArray:
-    """Return functions whose largest coefficient is one, or none at all."""
+    """Return functions scaled to a largest coefficient of one; negligible ones become zero."""
     size = np.abs(functions).max(axis=1, keepdims=True)
     return np.where(size > _NO_MORE * size.max(), functions / np.where(size > 0, size, 1.0), 0.0)
 
 
 def _of_levels(part: FixedPart, term: str) -> FloatArray:
-    """Return what takes functions of the columns to ones of a term's levels, (n_levels, n_fixed).
+    """Return the map from functions of the columns to functions of a term's levels.
 
-    Every combination of levels of its factors has a coefficient, for every set of numbers; columns
-    whose codes do not span them, such as those of a factor without intercept and mean, stand for
-    themselves.
+    It is (n_levels, n_fixed), with a coefficient for each combination of levels of its factors and
+    each set of numbers. Columns whose codes do not span the levels, such as those of a factor
+    without intercept and mean, stand for themselves.
     """
     places = part.terms[term]
     found = []
@@ -128,7 +127,7 @@ def _of_levels(part: FixedPart, term: str) -> FloatArray:
 
 
 def _null_space(matrix: FloatArray) -> FloatArray:
-    """Return a basis of what a matrix whose entries are of the order of one takes to zero."""
+    """Return a basis of the null space of a matrix with entries of order one."""
     _, values, directions = linalg.svd(matrix)
     return np.asarray(directions[int((values > _NO_MORE).sum()) :].T)
 
@@ -143,7 +142,7 @@ def _sizes(columns: Iterator[FixedColumn]) -> dict[str, int]:
 
 
 def _level_contrasts(factor: str, size: int, own: list[FixedColumn]) -> FloatArray:
-    """Return what is asked of a factor's levels: their mean, differences, or every one."""
+    """Return the functions of a factor's levels that a term tests: mean, differences, or each."""
     codes = {tuple(column.codes[factor]) for column in own if factor in column.codes}
     if not codes:
         return np.full((1, size), 1.0 / size)
@@ -153,7 +152,7 @@ def _level_contrasts(factor: str, size: int, own: list[FixedColumn]) -> FloatArr
 
 
 def _on_cells(columns: list[FixedColumn], sizes: dict[str, int]) -> FloatArray:
-    """Return columns at all combinations of levels, numbers being one, (n_cells, n_columns)."""
+    """Return columns at all combinations of levels, numbers set to one, (n_cells, n_columns)."""
     values = [
         [
             np.prod(cell)

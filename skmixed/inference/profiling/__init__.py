@@ -1,1 +1,1 @@
-"""The deviance with a parameter held, and the profiles that are made of it."""
+"""The deviance with one parameter held fixed, and the profiles built from it."""

@@ -1,4 +1,4 @@
-"""The deviance with one parameter held, in coordinates in which holding it is holding a number.
+"""The deviance with one parameter held fixed, in coordinates in which it is a single number.
 
 With sigma and the absolute Lambda = sigma lambda in raw units as coordinates
 (`skmixed.inference.profiling.term_coordinates`), the deviance is smooth, on the boundary too. The
@@ -6,8 +6,8 @@ gradient is exact. As a function of sigma and Lambda it is
 
     f = log|V| + n log(2 pi sigma^2) + (y - X beta)'V^-1(y - X beta) / sigma^2,
 
-minimised over beta, or over beta but for one coefficient that is held; that changes the others by
-generalised least squares.
+minimised over beta, or over all of beta except one coefficient that is held, given which the others
+follow by generalised least squares.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from skmixed.inference.profiling.constrained_search import RoundSearch, Searcher
 from skmixed.inference.profiling.term_coordinates import TermCoordinates, TermPoint
 
 _LEAST_LOG = 7.0  # below the optimum: a thousandth of sigma, which leaves half of the digits
-LEAST_DEVIATION = 0.1  # unit of a deviation near zero, in residual ones: neither nothing nor large
+LEAST_DEVIATION = 0.1  # unit of a deviation near zero, in residual standard deviations
 
 
 @dataclass(frozen=True, eq=False)
 class Constrained(ABC):
     """A model with one parameter held at a value t, and free coordinates x, (m,).
 
-    First among these are those of the covariances of random effects. t is the value itself, and the
-    angle of a correlation; that of a scale depends on the model.
+    The first of these are those of the covariances of random effects. t is the parameter itself, or
+    the angle of a correlation; for a scale it depends on the model.
     """
 
     fit: Any  # by maximum likelihood
@@ -85,7 +85,7 @@ class Constrained(ABC):
 
     @property
     def unit(self) -> float:
-        """Unit of t: a standard error, the size of a deviation, 1 of a logarithm or an angle."""
+        """Unit of t: a standard error, a standard deviation, 1 for a logarithm or an angle."""
         part = self.component
         if part.kind == "coefficient":
             place = part.columns[0]
@@ -107,7 +107,7 @@ class Constrained(ABC):
 
     @cached_property
     def units(self) -> FloatArray:
-        """Sizes of the free coordinates: deviations of the random effects, 1 for others."""
+        """Scales of the free coordinates: deviations of the random effects, 1 for others."""
         units = []
         for term in self.terms:
             sizes = self.sizes(term.term)
@@ -116,11 +116,11 @@ class Constrained(ABC):
 
     @property
     def n_of_effects(self) -> int:
-        """Number of the coordinates that make covariances of random effects."""
+        """Number of coordinates of the covariances of random effects."""
         return sum(term.n_free for term in self.terms)
 
     def apart(self, x: FloatArray) -> FloatArray:
-        """Return coordinates like x, (m,), of effects that are not correlated: off any boundary."""
+        """Return coordinates like x, (m,), with uncorrelated effects: off any boundary."""
         parts = [
             term.of_theta(term.structure.theta(np.diag(self.sizes(term.term) ** 2), term.order))
             for term in self.terms
@@ -128,10 +128,10 @@ class Constrained(ABC):
         return np.concatenate([*parts, x[self.n_of_effects :]])
 
     def others_like(self, x: FloatArray) -> list[FloatArray]:
-        """Return where to search from beside x, (m,): other minima of the deviance.
+        """Return further starting points near x, (m,), for other minima of the deviance.
 
-        Those are `apart`, and without either effect whose correlation is held, which then may be
-        anything.
+        They are `apart`, and x without either effect of a held correlation, which may then take any
+        value.
         """
         owned = [np.arange(term.n_free) < term.n_own for term in self.terms]
         places = np.flatnonzero(np.concatenate([np.empty(0, dtype=bool), *owned]))
@@ -181,7 +181,7 @@ class Constrained(ABC):
     @property
     @abstractmethod
     def others(self) -> FloatArray:
-        """The free coordinates, at the optimum, that are not of covariances of effects."""
+        """The free coordinates at the optimum that are not of covariances of effects."""
 
     @property
     @abstractmethod
@@ -208,7 +208,7 @@ class Constrained(ABC):
 
     @abstractmethod
     def searcher(self) -> Searcher:
-        """Return what looks for the least deviance at given t."""
+        """Return the search for the lowest deviance at given t."""
 
 
 class ConstrainedNormal(Constrained):
@@ -225,11 +225,11 @@ class ConstrainedNormal(Constrained):
 
     @property
     def least_scale(self) -> float:
-        """The logarithm of next to nothing: effects of a level may explain all its rows."""
+        """The logarithm of nearly zero: effects of a level may explain all its rows."""
         return self.scale_optimum - _LEAST_LOG
 
     def limit(self, t: float) -> float:
-        """Return the limit of an interval that ends at t: of sigma, zero where nothing is left."""
+        """Return the limit of an interval that ends at t; for sigma, zero without a residual."""
         is_nothing = self.component.kind == "scale" and t <= self.least_scale
         return 0.0 if is_nothing else self.value(t)
 
@@ -266,7 +266,7 @@ class ConstrainedDeviance(ConstrainedNormal):
     def _derivatives(
         self, found: Deviance, terms: list[TermPoint], t: float
     ) -> tuple[float, FloatArray, float]:
-        """Return the same, of what was found at the terms' thetas."""
+        """Return the same, from the points at the terms' thetas."""
         kind = self.component.kind
         gradient, slope = [np.empty(0)], found.by_held
         for term, part, theta in terms:
@@ -299,10 +299,9 @@ def deviance_at(
 ) -> Deviance:
     """Return the full deviance, minimised over the coefficients that are not held.
 
-    `lambdas` are Lambda of every factor, (k, k) in raw units: any square roots of the covariances.
-    `held` is the place among the fixed columns, and the value, of a coefficient that is held.
-    Raises an ArithmeticError where
-    it cannot be computed.
+    `lambdas` are Lambda of each factor, (k, k) in raw units: any square roots of the covariances.
+    `held` is the position, among the fixed columns, and the value of a held coefficient. Raises
+    ArithmeticError if it cannot be computed.
     """
     model = problem.model
     sigma = math.exp(log_sigma)  # raises OverflowError

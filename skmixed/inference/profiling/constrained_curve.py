@@ -1,8 +1,8 @@
 """The deviance of a nonlinear model with one parameter held, by Laplace's approximation.
 
-Coordinates of the covariances are those of linear models, with Lambda absolute; then come the
-coefficients, in standard errors from their estimates, the logarithm of sigma, and phi of a residual
-structure, but for what is held. Gradients are exact.
+Coordinates of the covariances are those of linear models, with Lambda absolute. They are followed
+by the coefficients, in standard errors from their estimates, the logarithm of sigma, and phi of a
+residual structure, except for what is held. Gradients are exact.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class ConstrainedCurve(ConstrainedNormal):
 
     @cached_property
     def _errors(self) -> FloatArray:
-        """Standard errors of the coefficients, (n_fixed,), 0 of those that are no parameters."""
+        """Standard errors of the coefficients, (n_fixed,), 0 for those that are not parameters."""
         return np.sqrt(np.maximum(np.diag(self.fit.beta_covariance), 0.0))
 
     @cached_property
@@ -79,13 +79,13 @@ class ConstrainedCurve(ConstrainedNormal):
         )
 
     def searcher(self) -> NewtonSearch:
-        """Return a search by second derivatives that are learned."""
+        """Return a search with approximate second derivatives."""
         return NewtonSearch(self)
 
     # --- the deviance -------------------------------------------------------------------------
 
     def evaluate_all(self, x: FloatArray, t: float) -> tuple[float, FloatArray, float, FloatArray]:
-        """Return the same with second derivatives in x, (m, m), of which none are known."""
+        """Return the same with second derivatives in x, (m, m), none of which are known."""
         return *self.evaluate(x, t), np.zeros((len(x), len(x)))
 
     def evaluate(self, x: FloatArray, t: float) -> tuple[float, FloatArray, float]:
@@ -133,7 +133,7 @@ class ConstrainedCurve(ConstrainedNormal):
         return beta, log_sigma, phi
 
     def _at(self, beta: FloatArray, lambdas: Blocks, phi: FloatArray) -> IntegratedCurve:
-        """Integrate, the modes being sought from those of the last point."""
+        """Integrate, searching for the modes from those of the last point."""
         if not all(np.isfinite(part).all() for part in (beta, phi, *lambdas)):
             raise OverflowError("a parameter leaves the range of floating-point numbers")
         near = self._kept.get("point", self.at_optimum)

@@ -1,8 +1,8 @@
-"""The deviance of a generalized model with one parameter held, coefficients beside it free.
+"""The deviance of a generalized model with one parameter held, with free coefficients.
 
-Coordinates of the covariances are those of linear models, with Lambda absolute; then come those of
-beta, in scaled units and along the directions that leave a coefficient which is held as it is, and
-phi. Gradients are exact, and second derivatives by Laplace's approximation for one factor.
+Coordinates of the covariances are those of linear models, with Lambda absolute. They are followed
+by those of beta, in scaled units and along the directions that leave a held coefficient as it is,
+and phi. Gradients are exact, as are second derivatives by Laplace's approximation for one factor.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ConstrainedLikelihood(Constrained):
 
     @property
     def is_exact(self) -> bool:
-        """Whether second derivatives are."""
+        """Whether second derivatives are exact."""
         is_laplace = self.fit.quadrature == 1
         is_one = len(self.observations.structures) <= 1
         return is_laplace and is_one and not self._n_free_phi
@@ -70,7 +70,7 @@ class ConstrainedLikelihood(Constrained):
 
     @cached_property
     def _row(self) -> FloatArray:
-        """What the held coefficient is of scaled beta, (p,); zeros if none is."""
+        """The held coefficient as a function of scaled beta, (p,); zeros if none is held."""
         units = self.observations.units
         if self.component.kind != "coefficient":
             return np.zeros(len(units.kept))
@@ -106,7 +106,7 @@ class ConstrainedLikelihood(Constrained):
         return next(iter(self.fit.scales_at(np.array([t])).values()))
 
     def limit(self, t: float) -> float:
-        """Return the limit of an interval that ends at t, infinite where phi stands for that."""
+        """Return the limit of an interval that ends at t, infinite at the bound of phi."""
         is_infinite = self.component.kind == "scale" and t >= self.scale_bound
         return float(np.inf) if is_infinite else self.value(t)
 
@@ -248,7 +248,7 @@ class _Slopes:
 
 
 def _safe_root(omega: FloatArray) -> FloatArray:
-    """Return the lower triangular root of a covariance, (k, k), or of one beside it."""
+    """Return the Cholesky factor of a covariance, (k, k), or of one close to it."""
     least = _LEAST_ROOT**2 * max(1.0, float(np.diag(omega).max(initial=0.0)))
     values = np.linalg.eigvalsh(omega)
     if values[0] < least:
@@ -257,7 +257,7 @@ def _safe_root(omega: FloatArray) -> FloatArray:
 
 
 def _by_omega(root: FloatArray, slope: FloatArray) -> FloatArray:
-    """Turn the derivative in the entries of a triangular root into that in L L', (k, k)."""
+    """Convert the derivative in the entries of a Cholesky factor to that in L L', (k, k)."""
     inner = np.tril(root.T @ np.tril(slope))
     inner[np.diag_indices(len(inner))] *= 0.5
     inverse = np.linalg.inv(root)

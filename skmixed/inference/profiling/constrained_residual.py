@@ -1,9 +1,9 @@
-"""The deviance of a model with a residual structure, one parameter of any kind held.
+"""The deviance of a model with a residual structure, with one parameter of any kind held.
 
-Its parameters phi are free coordinates beside those of the covariances and log sigma. A parameter
-of the structure that is one entry of phi is held by holding that. What is a function of several, as
-a correlation of two visits, is held on its own scale by a condition on the search; the slope of the
-deviance is then the multiplier of that condition.
+The parameters phi of the structure are free coordinates beside those of the covariances and log
+sigma. A parameter that is one entry of phi is held by fixing that. One that is a function of
+several, such as the correlation of two visits, is held on its own scale by a constraint on the
+search; the slope of the deviance is then the Lagrange multiplier.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from skmixed.inference.profiling.constrained_search import ConditionedSearch, Ro
 class ResidualDeviance(ConstrainedDeviance):
     """A linear mixed model with a residual structure and one parameter held.
 
-    t of a parameter of the structure is the entry of phi that it is a function of, or, where there
-    are several, its value on the scale of its Wald interval.
+    t of a parameter of the structure is its entry of phi or, if there are several, its value on the
+    scale of its Wald interval.
     """
 
     fit: ResidualFit
@@ -42,7 +42,7 @@ class ResidualDeviance(ConstrainedDeviance):
 
     @property
     def is_conditioned(self) -> bool:
-        """Whether a parameter is held that several entries of phi make."""
+        """Whether a parameter is held that depends on several entries of phi."""
         return self.component.kind == "residual" and self.place is None
 
     def _parameter(self, phi: FloatArray) -> ResidualParameter:
@@ -74,14 +74,14 @@ class ResidualDeviance(ConstrainedDeviance):
 
     @property
     def others(self) -> FloatArray:
-        """The logarithm of sigma and phi, but for what is held."""
+        """The logarithm of sigma and phi, except for what is held."""
         return np.append(super().others, self._free(self.fit.phi))
 
     def _free(self, phi: FloatArray) -> FloatArray:
         return phi if self.place is None else np.delete(phi, self.place)
 
     def searcher(self) -> RoundSearch:
-        """Return a search without second derivatives, which keeps a condition if there is one."""
+        """Return a search without second derivatives, constrained if need be."""
         return ConditionedSearch(self) if self.is_conditioned else super().searcher()
 
     def condition(self, x: FloatArray) -> tuple[float, FloatArray]:

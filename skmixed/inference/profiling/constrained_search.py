@@ -1,4 +1,4 @@
-"""Searches for the least deviance at a parameter that is held, from one value of it to the next."""
+"""Searches for the lowest deviance with one parameter held, from one value of it to the next."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from skmixed.inference.fixed_effects.degrees import DIFFERENCE_STEP
 
 NOT_COMPUTED = (ArithmeticError, np.linalg.LinAlgError)
 _GRADIENT_LEFT = 1e-6  # by BFGS; the deviance, of curvature near one, is then right to its square
-_UNREACHABLE = 1e300  # deviance where it cannot be computed: finite, so that searches step back
+_UNREACHABLE = 1e300  # deviance if it cannot be computed: finite, so that searches step back
 _FLATTEST = 1e-2  # of a Hessian of unit diagonal: directions flatter than that count as this flat
-_MOST_LEARNED = 1e2  # factor by which one search may change a curvature: it has seen few steps
+_MOST_LEARNED = 1e2  # factor by which one search, with few steps, may change a curvature
 _GAIN_LEFT = 1e-10  # predicted decrease at which Newton's method ends: zeta errs by half of it
 _ROUND_RADIUS = 2.0  # deviations of the free coordinates: one step where the deviance is a parabola
 _SMALLEST_RADIUS = 1e-6  # the same; a step so short changes the deviance by its square
@@ -34,14 +34,14 @@ class End(NamedTuple):
 
 
 class Searcher(Protocol):
-    """Looks for the least deviance over the free coordinates."""
+    """Searches for the lowest deviance over the free coordinates."""
 
     def lowest(self, x: FloatArray, t: float) -> End:
         """Search from x, (m,), at a value t of the parameter that is held."""
         ...
 
     def learn(self, end: End) -> None:
-        """Take over what a search has told of second derivatives."""
+        """Take over the second derivatives learned in a search."""
         ...
 
 
@@ -72,7 +72,7 @@ class ConditionedSearch(RoundSearch):
     """Sequential quadratic programming in the same coordinates, where t is a function of x."""
 
     def lowest(self, x: FloatArray, t: float) -> End:
-        """Search from x, (m,), which need not meet the condition."""
+        """Search from x, (m,), which need not meet the constraint."""
 
         def apart(z: FloatArray) -> float:
             return float(self.constrained.condition(x + self.root @ z)[0] - t)
@@ -103,8 +103,8 @@ class _Stand:
 class NewtonSearch:
     """Newton's method within a trust region.
 
-    Second derivatives that are not exact are corrected by what the gradient did (symmetric rank
-    one); the corrections go on from one search to the next.
+    Inexact second derivatives are corrected by changes of the gradient (symmetric rank one);
+    corrections carry over from one search to the next.
     """
 
     def __init__(self, constrained: Any) -> None:
@@ -190,7 +190,7 @@ def differenced(constrained: Any, x: FloatArray, t: float) -> FloatArray:
 
 
 def _root_of_inverse(hessian: FloatArray) -> FloatArray:
-    """Return U, (m, m), with U U' near the inverse of a Hessian, flat directions tamed."""
+    """Return U, (m, m), with U U' near the inverse of a Hessian, limited in flat directions."""
     if not len(hessian):
         return hessian
     size = np.sqrt(np.maximum(np.abs(np.diag(hessian)), np.finfo(float).tiny))
@@ -200,7 +200,7 @@ def _root_of_inverse(hessian: FloatArray) -> FloatArray:
 
 
 def _updated(root: FloatArray, inverse: FloatArray) -> FloatArray:
-    """Take over what BFGS learned of the inverse Hessian in round coordinates, (m, m)."""
+    """Update the root by the inverse Hessian of BFGS in round coordinates, (m, m)."""
     values, vectors = np.linalg.eigh((inverse + inverse.T) / 2.0)
     values = np.clip(values, 1.0 / _MOST_LEARNED, _MOST_LEARNED)
     return np.asarray(root @ (vectors * np.sqrt(values)))

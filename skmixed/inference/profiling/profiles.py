@@ -1,4 +1,4 @@
-"""Profile likelihoods of all parameters: signed roots of deviances, and their inverses."""
+"""Profile likelihoods of all parameters: signed roots of the deviance, and their inverses."""
 
 from __future__ import annotations
 
@@ -46,20 +46,24 @@ from skmixed.inference.table import Table, TabularResult
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Profile(TabularResult):
-    """Signed roots of the profile deviance.
+    """Profile likelihood of each parameter, as signed roots of the deviance.
+
+    Read more in the user guide: :doc:`/guide/intervals`.
 
     Parameters
     ----------
     title : str
-        The model.
+        Title with the formula of the model.
     curves : DataFrame
-        Columns parameter, value and zeta: points of the curve of every parameter, by value. zeta
-        is the signed root of what the deviance is above its minimum; it is compared with a
-        standard normal variable, and is a straight line where a Wald interval is right.
+        Points of the curves: columns parameter, value and zeta, sorted by value within a parameter.
+        zeta is the signed square root of the difference between the profile deviance and its
+        minimum. It is compared with standard normal quantiles, and linear in the value if a Wald
+        interval is adequate.
 
     See Also
     --------
     profile : The function that returns it.
+    skmixed.display.ProfileDisplay : Plots of the curves.
 
     Examples
     --------
@@ -80,7 +84,7 @@ class Profile(TabularResult):
     curves: pd.DataFrame
 
     def to_frame(self) -> pd.DataFrame:
-        """Return the curves as a data frame of one's own.
+        """Return the curves as a data frame, a copy.
 
         Returns
         -------
@@ -104,7 +108,7 @@ class Profile(TabularResult):
 
 
 def split_curves(curves: pd.DataFrame) -> list[pd.DataFrame]:
-    """Return every curve by itself: one begins with another parameter, or where zeta falls to zero.
+    """Return each curve by itself: one begins with a new parameter, or where zeta decreases.
 
     A column may have the name of another parameter, such as sigma. Every curve goes through zero.
     """
@@ -125,49 +129,60 @@ def profile(
     sample_weight: Any = None,
     groups: Any = None,
 ) -> Profile:
-    """Compute the profile likelihood of every parameter.
+    """Compute the profile likelihood of each parameter.
+
+    Use it to see how far the likelihood is from quadratic; for intervals alone,
+    `confidence_intervals` with ``method="profile"`` is faster.
+
+    Read more in the user guide: :doc:`/guide/intervals`.
 
     Parameters
     ----------
     model : estimator
         A fitted mixed model.
     parameters : str, list of str or None, default=None
-        Names of the parameters whose curves are wanted, as `confidence_intervals` takes them; None
-        is all.
+        Names of the parameters, as in `confidence_intervals`; None for all.
     level : float, default=0.99
-        How far the curves go: to the limits of the intervals of this probability, or to the
-        boundary of the parameter.
+        Extent of the curves: the limits of intervals at this confidence level, or the boundary.
     points : int, default=6
-        Points on either side of the estimate, equally spaced in zeta.
+        Number of points on each side of the estimate, equally spaced in zeta.
     X, y, sample_weight, groups : array-like, default=None
-        The rows of the fit, as given to `fit`: generalized and nonlinear models do not keep them,
-        and need them. A linear one does without. After `lmer`, `glmer`, `clmm` or `nlmer` the data
-        frame X is enough: y and the weights, such as trials, are read from it.
+        The training data, as passed to ``fit``; the model does not store it. Not needed for linear
+        models. After `lmer`, `glmer`, `clmm` or `nlmer` the data frame X is enough: y and the
+        weights, such as trials, are read from it.
 
     Returns
     -------
     Profile
-        ``to_frame()`` has columns parameter, value and zeta. Parameters are named as by
-        `confidence_intervals`; those of which the data say nothing are left out. A curve that
-        could not be followed to its end is shorter, with a warning.
+        The curves: ``to_frame()`` has columns parameter, value and zeta. Parameters are named as in
+        `confidence_intervals`; those that the data do not identify are left out. A curve that
+        cannot be followed to its end is shorter, with a warning.
 
     Raises
     ------
     ValueError
-        If the model is not fitted, leaves no residual or has no maximum, for an invalid level or
-        number, unknown parameters, if the rows are needed and not given, or are others, and for
-        nonlinear models by Lindstrom and Bates's method, which maximises no likelihood.
+        If the model is not fitted, leaves no residual or has no maximum of the likelihood; for an
+        invalid level or number of points and unknown parameters; if training data are needed but
+        missing or are other rows; and for nonlinear models fitted by Lindstrom and Bates's method,
+        which maximises no likelihood.
+
+    Warns
+    -----
+    UserWarning
+        If a curve cannot be followed to its end.
 
     See Also
     --------
-    confidence_intervals : Limits at one level.
+    confidence_intervals : Intervals at one level.
+    skmixed.display.ProfileDisplay : Plots of the curves.
+    skmixed.model_selection.profile_range : Profile of the range of a relationship.
 
     Notes
     -----
-    In R: ``profile(model)``. As there it is the full likelihood, to which a model fitted by REML is
-    refitted; of a model with a `prior` it is that times the density of the prior. Every point is a
-    minimum of the deviance over all other parameters; that of a generalized model is the one it was
-    fitted by, by Laplace's approximation or by quadrature.
+    In R: ``profile(model)``. As there, the profiles are those of the full likelihood, and a model
+    fitted by REML is refitted; with a prior, those of the penalised likelihood. Each point is a
+    minimum of the deviance over all other parameters. For a generalized model the deviance has the
+    approximation that the model was fitted by.
 
     References
     ----------
@@ -204,7 +219,7 @@ def profile(
 
 
 def farthest_zeta(level: float) -> float:
-    """Return how far zeta goes within the interval of a probability."""
+    """Return the largest absolute zeta within an interval at this level."""
     return float(np.sqrt(stats.chi2.ppf(level, 1)))
 
 
@@ -213,11 +228,11 @@ def profiled(
     rows: GivenRows = (None, None, None, None),
     parameters: str | Sequence[str] | None = None,
 ) -> tuple[AnyFit, list[tuple[Component, ProfileCurve | None]]]:
-    """Return the ML fit of a model, and its parameters with the beginnings of their curves.
+    """Return the ML fit of a model, and its parameters with the starts of their curves.
 
-    There is none for what the data say nothing about, or where it cannot be computed. `rows` are
-    X, y, sample_weight and groups, which models other than linear ones need; `parameters` are those
-    wanted.
+    There is none for parameters that the data do not identify, or that cannot be computed. `rows`
+    are X, y, sample_weight and groups, which models other than linear ones need; `parameters` are
+    those requested.
     """
     given = determined_any_fit_of(model)
     constrain: Callable[[Component], Constrained]
@@ -243,7 +258,7 @@ def _curves(
     constrain: Callable[[Component], Constrained],
     parameters: str | Sequence[str] | None,
 ) -> list[tuple[Component, ProfileCurve | None]]:
-    """Begin the curve of every parameter that is wanted, but the thresholds."""
+    """Start the curve of each requested parameter, except for thresholds."""
     found = []
     for part in chosen_components(components_of(fit), parameters):
         if part.kind == "threshold":
@@ -258,13 +273,12 @@ def _curves(
 
 @contextmanager
 def of_one_parameter(part: Component) -> Iterator[None]:
-    """Warn of what keeps the profile of one parameter from being found, and go on without it."""
+    """Turn an error in the profile of one parameter into a warning."""
     try:
         yield
     except (NoLimitError, *NOT_COMPUTED) as error:
         warn(
-            f"the profile of {part.name} is incomplete, and a limit of it that is missing is NaN: "
-            f"{error}",
+            f"the profile of {part.name} is incomplete, and missing limits are NaN: {error}",
             UserWarning,
         )
 
@@ -290,30 +304,30 @@ def _side(curve: ProfileCurve, targets: FloatArray) -> Iterator[tuple[float, flo
             return
 
 
-_NEXT_TO_ZERO = 1e-2  # units of a coordinate: nearer to zero, its slope hardly tells of a way out
+_NEXT_TO_ZERO = 1e-2  # units of a coordinate: nearer to zero, its slope is nearly zero too
 _AWAY_FROM_ZERO = 0.3  # units: the deviance is the same for both signs, and zero can be a maximum
 _NOT_LOWER = 1e-3  # of the deviance: lower by more, another fit is better
-_SAME_DEVIANCE = 1e-4  # of a limit, tenfold less than matters: ends of two searches of one minimum
-_MOST_MENDED = 10  # times that one limit is looked for: every one starts from a lower minimum
+_SAME_DEVIANCE = 1e-4  # of a limit, a tenth of what matters: ends of two searches of one minimum
+_MOST_MENDED = 10  # attempts at one limit, each from a lower minimum
 _ZETA_ERROR = 1e-7  # of a limit: it moves the probability of an interval by less
 _NARROWEST = 1e-9  # of a bracket, relative to the distance from the optimum
 _MOST_TRIALS = 60  # for one limit: Newton takes a handful, halving to the narrowest bracket 30
 _MOST_GROWTH = 3.0  # of the distance from the optimum in one step: far jumps end in other minima
-_FIRST_STEP = 0.05  # units of the parameter: short, since Newton's has no slope to go by yet
-_FARTHEST = 1e12  # units from the optimum, or its size: where it is still high there is no limit
+_FIRST_STEP = 0.05  # units of the parameter: short, since there is no slope yet
+_FARTHEST = 1e12  # units from the optimum, or its size: if still likely, there is no limit
 
 
 class NoLimitError(RuntimeError):
-    """A limit of one parameter that cannot be found; the message says why."""
+    """A limit of one parameter cannot be found; the message says why."""
 
 
 @dataclass(slots=True, eq=False)
 class ProfileCurve:
     """The signed root of the profile deviance of one parameter.
 
-    zeta = sign(t - t_0) (f(t) - f(t_0))^(1/2), f being the deviance minimised over everything
-    else. It would be a straight line if the log-likelihood were quadratic. Every search starts
-    where one nearer to the optimum ended: far from it there can be other minima.
+    zeta = sign(t - t_0) (f(t) - f(t_0))^(1/2), f being the deviance minimised over everything else;
+    it is linear if the log-likelihood is quadratic. Each search starts from the end of one nearer
+    to the optimum, since there can be other minima far from it.
     """
 
     constrained: Constrained  # the model with the parameter held
@@ -351,7 +365,7 @@ class ProfileCurve:
         return np.arange(len(self.constrained.start)) < self.constrained.n_of_effects
 
     def _searched(self, t: float, starts: list[FloatArray]) -> FloatArray:
-        """Minimise from every start, (m,), and return the coordinates of the lowest end."""
+        """Minimise from each start, (m,), and return the coordinates of the lowest end."""
         if not len(starts[0]):
             return starts[0]
         best = min((self._searcher.lowest(x, t) for x in starts), key=lambda end: end.value)
@@ -365,7 +379,7 @@ class ProfileCurve:
             name, at = self.constrained.component.name, self.constrained.value(t)
             raise NoLimitError(
                 f"the likelihood at {name} = {at:.5g} is higher than at the estimates, which are "
-                "not those of its maximum"
+                "not at its maximum"
                 if value < self.minimum
                 else f"the likelihood cannot be computed at {name} = {at:.5g}"
             )
@@ -374,10 +388,9 @@ class ProfileCurve:
         return zeta, slope / (2.0 * zeta) if zeta else 0.0, x
 
     def _mended(self, t: float) -> bool:
-        """Minimise once more at a limit t, from starts that owe nothing to the way there.
+        """Minimise again at a limit t, from starts that do not depend on the path.
 
-        Where that is lower, it is taken over, points farther out are forgotten, and the result is
-        True.
+        If that is lower, it is kept, points farther out are discarded, and the result is True.
         """
         optimum, (zeta, _, x) = self.constrained.optimum, self._points[t]
         if not self._of_effects.any():
@@ -394,8 +407,8 @@ class ProfileCurve:
     def solve(self, target: float) -> tuple[float, float]:
         """Find t where zeta is `target`, which is not zero; return t and zeta there.
 
-        Where zeta stays nearer to zero up to the bound of the parameter, it is that bound. Raises
-        NoLimitError if the profile likelihood does not fall far enough, or cannot be computed.
+        If zeta stays closer to zero up to the bound of the parameter, t is that bound. Raises
+        NoLimitError if the profile likelihood does not decrease far enough, or cannot be computed.
         """
         for _ in range(_MOST_MENDED):
             t, zeta = self._solved(target)
@@ -407,7 +420,7 @@ class ProfileCurve:
         )
 
     def _solved(self, target: float) -> tuple[float, float]:
-        """Find the same, as far as the searches from one point to the next tell."""
+        """Find the same, by searches from one point to the next alone."""
         optimum = self.constrained.optimum
         sign = float(np.sign(target))
         bound = self.constrained.bounds[int(target > 0)]
@@ -426,13 +439,13 @@ class ProfileCurve:
             else:
                 inner = t
             if abs(outer - inner) < _NARROWEST * abs(inner - optimum):
-                return t, zeta  # another minimum takes over here, or rounding is felt
+                return t, zeta  # another minimum takes over here, or rounding error
             t = self._next(t, inner, outer, slope and (target - zeta) / slope)
             if abs(t - optimum) > _FARTHEST * max(self.constrained.unit, abs(optimum)):
                 break
         raise NoLimitError(
             f"no likelihood limit of {self.constrained.component.name!r} was found: the profile "
-            "likelihood does not fall far enough"
+            "likelihood does not decrease far enough"
         )
 
     def _first(self, sign: float, target: float) -> float:

@@ -1,9 +1,9 @@
-"""Coordinates of the covariances of a term in which a parameter of it is held by holding a number.
+"""Coordinates of a term's covariance in which one of its parameters is a single number.
 
-Put first in the pivot order, a standard deviation is the one entry of its row of Lambda; put
+Put first in the pivot order, a standard deviation is the only entry of its row of Lambda; put
 second, a row is its standard deviation times (cos a, sin a), where cos a is the correlation with
-the first. There both deviations are squares of coordinates, since with the sign of one that of the
-correlation would change.
+the first. There both standard deviations are squares of coordinates, since the sign of one would
+change that of the correlation.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from skmixed.core.model.spec import Term
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TermCoordinates:
-    """How the free coordinates x of one term make its theta, (t,), of absolute covariances.
+    """Map from the free coordinates x of one term to its theta, (t,), of absolute covariances.
 
-    `held` are the places in theta of what the held parameter is part of, none where it is not of
-    this term: of one place the structure makes the entry; of three the entries are x_0^2,
+    `held` are the positions in theta of the held parameter, none if it is not of this term. If
+    there is one, the structure determines the entry; if there are three, the entries are x_0^2,
     x_1^2 cos t and x_1^2 sin t.
     """
 
@@ -46,7 +46,7 @@ class TermCoordinates:
         return theta
 
     def _held_entry(self, theta: FloatArray, t: float) -> tuple[FloatArray, FloatArray]:
-        """Return theta with the entry that is held, and its derivatives in the others and in t."""
+        """Return theta with the held entry, and its derivatives in the others and in t."""
         value, slope = (np.cos(t), -np.sin(t)) if self.is_angle else (t, 1.0)
         found, change = self.structure.holding(self.columns, theta, float(value))
         change[self.held[0]] *= slope
@@ -65,7 +65,7 @@ class TermCoordinates:
         return self.of_sizes(sizes)
 
     def slopes(self, x: FloatArray, t: float, by_theta: FloatArray) -> tuple[FloatArray, float]:
-        """Turn a gradient in theta into that in the free coordinates and the slope in t."""
+        """Convert a gradient in theta to that in the free coordinates and the slope in t."""
         rest = by_theta[self._rest]
         if not self.held:
             return rest, 0.0
@@ -89,10 +89,7 @@ class TermCoordinates:
         return found
 
     def bends(self, t: float, by_theta: FloatArray) -> FloatArray:
-        """Return what second derivatives of theta add to those in the free coordinates, (n_free,).
-
-        They are diagonal.
-        """
+        """Return the diagonal contribution of theta's second derivatives in x, (n_free,)."""
         found = np.zeros(self.n_free)
         if self.n_own:
             turned = by_theta[list(self.held[1:])]
@@ -106,7 +103,7 @@ class TermCoordinates:
 
     @property
     def n_own(self) -> int:
-        """Number of free coordinates that the held parameter is turned with."""
+        """Number of free coordinates in the rotation of the held parameter."""
         return 2 if len(self.held) > 1 else 0
 
     @property
