@@ -43,8 +43,9 @@ def mixed_model(estimator: Any, display: str, *, effects: bool = False) -> Any:
         return estimator.mixed_model_
     if not hasattr(estimator, "random"):
         raise TypeError(
-            f"{display} needs a fitted mixed model, not a {kind}; for a pipeline or a search, pass "
-            "the step or the best_estimator_ that is one"
+            f"{display} needs a fitted mixed model, not a {kind}; for a pipeline, pass "
+            "pipe[-1], with rows transformed by the other steps, pipe[:-1].transform(X); for a "
+            "search, its best_estimator_ or the last step of that"
         )
     check_is_fitted(estimator)
     return estimator

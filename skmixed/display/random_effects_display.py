@@ -24,7 +24,7 @@ from skmixed.display._drawing import (
 from skmixed.display._fitted_models import mixed_model, predictor_of
 from skmixed.display._group_estimates import grouped_effects
 from skmixed.estimators.grouped.models import GroupedModels
-from skmixed.inference.fitted import snapshot
+from skmixed.inference.fitted import fitted_inside, snapshot
 from skmixed.inference.fixed_effects.testing import check_probability
 from skmixed.inference.random_effects import random_effects_table
 from skmixed.inference.table import Table
@@ -108,9 +108,10 @@ class RandomEffectsDisplay:
         Parameters
         ----------
         estimator : mixed model, MixedEffectsRegressor or GroupedModels
-            A fitted model. Effects of generalized models are on the scale of the link. For
-            `GroupedModels` the coefficients of the finest groups are drawn, about those of all
-            rows, with intervals if standard errors are known.
+            A fitted model, a pipeline that ends in one, or a search over one. Effects of
+            generalized models are on the scale of the link. For `GroupedModels` the coefficients of
+            the finest groups are drawn, about those of all rows, with intervals if standard errors
+            are known.
         factor : str, list of str or None, default=None
             Grouping factors to draw; None draws all.
         columns : str, list of str or None, default=None
@@ -147,7 +148,7 @@ class RandomEffectsDisplay:
             For unknown names, a level outside (0, 1), and a model that is not fitted.
         """
         require_matplotlib("RandomEffectsDisplay.from_estimator")
-        estimator = snapshot(estimator)
+        estimator = snapshot(fitted_inside(estimator))
         check_probability(level)
         if isinstance(estimator, GroupedModels):
             effects = grouped_effects(estimator, level)

@@ -25,6 +25,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skmixed.estimators._storage import packed, restore, store, unpacked
+from skmixed.estimators._wrong_parameters import meant
 from skmixed.exceptions import shown
 
 DOCUMENTATION = "https://scikit-mixed.readthedocs.io/en/stable/api/skmixed.{name}.html"
@@ -173,7 +174,9 @@ class FittedEstimator(BaseEstimator, Generic[State]):
             text = str(error)
             for value in given.values():  # a column passed for its name is not printed
                 text = text.replace(f"Got {value!r}", f"Got {shown(value)}")
-            raise InvalidParameterError(text) from None
+            name = text.partition("'")[2].partition("'")[0]
+            hint = meant(self, name, given.get(name), self._parameter_constraints.get(name, ()))
+            raise InvalidParameterError(text + hint) from None
 
     def __dir__(self) -> list[str]:
         """Hide unavailable attributes: scikit-learn shows every name that ends in an underscore."""

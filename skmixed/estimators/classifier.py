@@ -50,8 +50,8 @@ class MixedClassifier(ClassPredictions, BaseGeneralized):
         approximation; more require a single grouping factor and at most 1,000 nodes in total. Many
         small groups need 9 or more.
     fixed : str or None, default=None
-        Right-hand side of a formula for the fixed effects; X must then be a data frame (requires
-        the extra ``formula``). If None, every column of X that is not a grouping column is a fixed
+        Right-hand side of a formula for the fixed effects, as in `MixedLinearRegressor`; X must
+        then be a data frame. If None, every column of X that is not a grouping column is a fixed
         effect. ``offset(...)`` enters the linear predictor with a coefficient of one.
     group_features : str, int, list of str or int, or None, default=None
         Grouping columns of X, by name or position, in addition to those named in `random`.

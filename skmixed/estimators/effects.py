@@ -132,6 +132,12 @@ class MixedEffectsRegressor(EffectPredictions, RegressorMixin, BaseEffects):
     mixed_model_ : MixedLinearRegressor, MixedGeneralizedRegressor or None
         Mixed model of the residuals of f or, with another family, of y given log f(X), a
         fixed-effect column named "f"; None without groups.
+    random_effects_ : dict of str to DataFrame of shape (n_levels, n_effects)
+        BLUPs of each grouping factor, those of `mixed_model_`; levels are the rows.
+    random_effects_covariance_ : dict of str to ndarray of shape (n_levels, n_effects, n_effects)
+        Conditional covariance matrices of the random effects of each level.
+    random_covariance_ : dict of str to DataFrame of shape (n_effects, n_effects)
+        Estimated covariance matrix of the random effects of each grouping factor.
     residual_variance_ : float
         Residual variance sigma^2, in squared units of y, including the error of f in other groups
         or rows; only for family="gaussian".

@@ -32,6 +32,7 @@ from skmixed.estimators.encoding._encoder_columns import (
     read_labels,
     refuse_new_labels,
     set_unknown_to_nan,
+    warn_of_fractions,
 )
 from skmixed.estimators.encoding._encoder_target import Target
 from skmixed.estimators.encoding._other_columns import (
@@ -194,8 +195,8 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
 
     def __init__(
         self,
-        *,
         columns: Any = None,
+        *,
         slopes: Any = None,
         joint: bool = False,
         adjust: Any = True,
@@ -380,6 +381,8 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
         named = self.adjust if names_columns(self.adjust, table.names) else None
         roles = choose_roles(table.names, self.columns, self.slopes, named)
         labels = read_labels(table, roles)
+        if self.columns is None and table.is_named:
+            warn_of_fractions(roles, labels)
         slopes = table.numeric(roles.slopes, name_by="columns")
         others = OtherColumns.learn(table, roles, with_dummies=self.adjust is not False)
         passed = others.read(table, name_by="columns")

@@ -140,9 +140,10 @@ class MixedLinearRegressor(BaseMixedRegressor, GrowingEstimator[LinearState]):
         dict, ``{"school/class": ["1", "open"]}``. If None, every grouping column has a random
         intercept.
     fixed : str or None, default=None
-        Right-hand side of a formula for the fixed effects, ``"open + agree * x"``; X must then be a
-        data frame (requires the extra ``formula``). If None, every column of X that is not a
-        grouping column is a fixed effect.
+        Right-hand side of a formula for the fixed effects, ``"open + agree * region"``; X must then
+        be a data frame. Text columns become categories; functions of whole columns, such as
+        ``poly`` and ``scale``, require the extra ``formula``. If None, every column of X that is
+        not a grouping column is a fixed effect, and must be numeric.
     context : dict of str to object, default=None
         User-defined functions and values that `fixed` and `random` may refer to: ``{"f": f}`` for
         ``f(x)``. Without it, formulas may contain only columns, numbers, text, operators and known

@@ -102,8 +102,8 @@ class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
         Number of adaptive Gauss-Hermite quadrature nodes per random effect. 1 is the Laplace
         approximation; more require a single grouping factor and at most 1,000 nodes in total.
     fixed : str or None, default=None
-        Right-hand side of a formula for the fixed effects; X must then be a data frame (requires
-        the extra ``formula``). If None, every column of X that is not a grouping column is a fixed
+        Right-hand side of a formula for the fixed effects, as in `MixedLinearRegressor`; X must
+        then be a data frame. If None, every column of X that is not a grouping column is a fixed
         effect. The thresholds take the place of the intercept, which the formula must keep.
     group_features : str, int, list of str or int, or None, default=None
         Grouping columns of X, by name or position, in addition to those named in `random`.

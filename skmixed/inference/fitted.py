@@ -66,6 +66,13 @@ class FittedDesign(Protocol):
         ...
 
 
+def fitted_inside(model: Any) -> Any:
+    """Return the last step of a pipeline, or of the best estimator of a search."""
+    while hasattr(model, "named_steps") or hasattr(model, "best_estimator_"):
+        model = model[-1] if hasattr(model, "named_steps") else model.best_estimator_
+    return model
+
+
 def snapshot(model: Any) -> Any:
     """Return a copy of an estimator that refits in other threads do not change."""
     return copy(model) if hasattr(model, "_fitted") else model
@@ -105,10 +112,16 @@ def any_fit_of(model: Any) -> AnyFit:
             "MixedLinearRegressor to the same columns"
         )
     if hasattr(model, "fit"):
-        if not hasattr(model, "random"):
+        kind = type(model).__name__
+        if hasattr(model, "named_steps"):
             raise TypeError(
-                f"a {type(model).__name__} is not a mixed model; pass the step of it that is one"
+                "a Pipeline is not a mixed model: pass its last step, pipe[-1], with rows, if any, "
+                "transformed by the other steps, pipe[:-1].transform(X)"
             )
+        if hasattr(model, "best_estimator_"):
+            raise TypeError(f"a {kind} is not a mixed model: pass its best_estimator_")
+        if not hasattr(model, "random"):
+            raise TypeError(f"a {kind} is not a mixed model; pass the step of it that is one")
         raise ValueError(f"this {type(model).__name__} is not fitted yet: call fit first")
     raise TypeError(f"expected a fitted mixed model, not a {type(model).__name__}")
 

@@ -11,7 +11,13 @@ from scipy import stats
 from scipy.special import ndtr
 
 from skmixed.core.linalg import FloatArray
-from skmixed.inference.fitted import design_of, determined_any_fit_of, formula_of, snapshot
+from skmixed.inference.fitted import (
+    design_of,
+    determined_any_fit_of,
+    fitted_inside,
+    formula_of,
+    snapshot,
+)
 from skmixed.inference.fixed_effects.testing import check_probability
 from skmixed.inference.table import Table
 
@@ -27,8 +33,8 @@ def random_effects_table(model: Any, *, level: float = 0.95, ranks: bool = True)
     Parameters
     ----------
     model : MixedLinearRegressor, MixedClassifier or MixedGeneralizedRegressor
-        A fitted mixed model. After ``update_groups`` the effects are conditional on all rows so
-        far.
+        A fitted mixed model, a pipeline that ends in one, or a search over one. After
+        ``update_groups`` the effects are conditional on all rows so far.
     level : float, default=0.95
         Confidence level of the intervals, between 0 and 1.
     ranks : bool, default=True
@@ -79,7 +85,7 @@ def random_effects_table(model: Any, *, level: float = 0.95, ranks: bool = True)
     expected_rank    17.19
     Name: (Subject, 308, Days), dtype: float64
     """
-    model = snapshot(model)
+    model = snapshot(fitted_inside(model))
     determined_any_fit_of(model)
     design_of(model)  # a bare fit has none
     check_probability(level)

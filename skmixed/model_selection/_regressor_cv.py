@@ -74,9 +74,10 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
     scoring : None, str or callable, default=None
         Scorer, as in scikit-learn; None for R^2.
     fixed : str or None, default=None
-        Right-hand side of a formula for the fixed effects, ``"open + agree * x"``; X must then be a
-        data frame (requires the extra ``formula``). If None, every column of X that is not a
-        grouping column is a fixed effect.
+        Right-hand side of a formula for the fixed effects, ``"open + agree * region"``; X must then
+        be a data frame. Text columns become categories; functions of whole columns, such as
+        ``poly`` and ``scale``, require the extra ``formula``. If None, every column of X that is
+        not a grouping column is a fixed effect, and must be numeric.
     context : dict of str to object, default=None
         User-defined functions and values that `fixed` and `random` may refer to. Without it,
         formulas from untrusted sources run no code (:doc:`security </guide/security>`).

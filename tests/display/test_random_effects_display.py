@@ -180,5 +180,5 @@ def test_wrong_arguments(model):
         draw(MixedLinearRegressor())
     with pytest.raises(ValueError, match="is not fitted yet"):
         draw(GroupedModels())
-    with pytest.raises(TypeError, match="pass the step or the best_estimator_ that is one"):
+    with pytest.raises(TypeError, match=r"not a module; for a pipeline, pass pipe\[-1\]"):
         draw(plt)

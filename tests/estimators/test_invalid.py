@@ -108,7 +108,7 @@ def test_groups_that_are_none(groups, error, message):
         (
             {"random": "(1 | school)"},
             NAMED.to_numpy(),
-            r"X is an array without column names \(some",
+            r"X is an array without column names \(transformers",
         ),
         ({"group_features": ["town"]}, NAMED, r"'town', but X has the columns \['x', 'z'"),
         ({"group_features": [3]}, NAMED, r"3, but X has 3 columns\. Where a meta-estimator"),
@@ -178,7 +178,7 @@ def test_holes_are_counted_by_column(form):
         (with_hole(Y, hole=np.inf), "Input y contains infinity"),
         (Y[:-1], r"inconsistent numbers of samples: \[149, 150\]"),
         (TABLE[["y", "x"]], "y should be a 1d array"),
-        (SCHOOL, "could not convert string to float"),
+        (SCHOOL, "y is text, such as .south., and a regressor needs numbers"),
     ],
     ids=range(6),
 )

@@ -130,7 +130,7 @@ def test_bagging_by_position():
 
 @pytest.mark.parametrize("model", [MIXED, MixedLinearRegressor(group_features="shop")])
 def test_bagging_by_name(model):
-    with pytest.raises(ValueError, match=r"X is an array without column names \(some"):
+    with pytest.raises(ValueError, match=r"X is an array without column names \(transformers"):
         bagging(model).fit(X, Y)
 
 

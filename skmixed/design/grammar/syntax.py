@@ -226,7 +226,11 @@ def _terms_of_text(text: str) -> tuple[RandomTerm, ...]:
             )
         if not is_random(summand):
             _refuse_misplaced(summand)
-            raise summand.error("expected only random terms, (x | g); all else belongs to `fixed`")
+            name = summand.text.strip()
+            asked = f": did you mean (1 | {name})? All" if len(summand.tokens) == 1 else "; all"
+            raise summand.error(
+                f"expected only random terms, (x | g){asked} else belongs to `fixed`"
+            )
         terms += terms_of_bar(sign, summand)
     repeated = _repeated(terms)
     if repeated:

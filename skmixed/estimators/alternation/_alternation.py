@@ -27,7 +27,7 @@ from skmixed.estimators.alternation._learned_responses import (
     LearnedTarget,
 )
 from skmixed.estimators.alternation._random_parts import RandomPart
-from skmixed.estimators.reading._input_table import pick_rows
+from skmixed.estimators.reading._input_table import InputTable, pick_rows
 
 Folds = Sequence[IntArray]
 _MOST_COPIES = 10  # of a row on average: more room than this is not taken for weights
@@ -109,7 +109,29 @@ class LearnerPart:
         X = self.X if np.array_equal(rows, np.arange(len(target.y))) else pick_rows(self.X, rows)
         y = target.y[rows]
         model = clone(self.learner)
-        return model.fit(X, y) if weights is None else _fit_weighted(model, X, y, weights[rows])
+        try:
+            return model.fit(X, y) if weights is None else _fit_weighted(model, X, y, weights[rows])
+        except ValueError as error:
+            if any(words in str(error).lower() for words in _REFUSALS_OF_TEXT):
+                refuse_words(self.learner, InputTable.of(X))
+            raise
+
+
+def refuse_words(learner: Any, table: InputTable, places: Sequence[int] | None = None) -> None:
+    """Raise ValueError for columns of text, at some or all places, that a learner does not take."""
+    places = range(len(table.names)) if places is None else places
+    words = [table.names[place] for place in places if table.has_labels(place)]
+    if words:
+        kind = "Classifier" if is_classifier(learner) else "Regressor"
+        raise ValueError(
+            f"the columns {words} hold text, which {type(learner).__name__} does not take: encode "
+            "them, as OneHotEncoder does in a pipeline with the learner, or make them categories, "
+            f"X.astype({{{words[0]!r}: 'category'}}), and take HistGradientBoosting{kind}("
+            "categorical_features='from_dtype')"
+        )
+
+
+_REFUSALS_OF_TEXT = ("could not convert string", "cannot cast str")  # of numpy and of pandas
 
 
 def are_numbers_of_rows(weights: FloatArray) -> bool:

@@ -23,6 +23,7 @@ from skmixed.estimators.alternation._alternation import (
     check_classes,
     check_takes_effects,
     check_takes_weights,
+    refuse_words,
 )
 from skmixed.estimators.alternation._effect_predictions import EffectAttributes, EffectState
 from skmixed.estimators.alternation._learned_responses import LearnedResponse
@@ -162,7 +163,9 @@ class BaseEffects(MetaEstimatorMixin, EffectAttributes):
         if given is not None:
             check_lengths(table.n_rows, *given.values())
         f_name = None if whole or response.family is None else _free_name(columns)
-        if not whole:
+        if whole:
+            refuse_words(learner, table, columns.numeric)
+        else:
             self._check_learner(learner, response, bool(terms), exposure is not None)
         random = None
         if terms:

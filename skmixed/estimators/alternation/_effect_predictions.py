@@ -211,6 +211,7 @@ class EffectPredictions(EffectAttributes):
         """
         if interval is not None:
             refuse_beside_interval(random, None)
+            check_probability(interval, "interval")
             return self._means_and_limits(X, groups, interval, observation=True)
         fitted = self._state()
         if fitted.response.family is None:

@@ -12,10 +12,13 @@ import pandas as pd
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.design.records import stored
 from skmixed.design.tables import UNKNOWN, Labels
-from skmixed.design.values import check_labels
+from skmixed.design.values import check_labels, floating
 from skmixed.design.wording import list_rows
 from skmixed.estimators.reading._columns import column_place, listed
 from skmixed.estimators.reading._input_table import InputTable
+from skmixed.exceptions import warn
+
+_MOST_FRACTIONS = 200  # labels of a column that may be fractions; small tables stay without a word
 
 
 @stored
@@ -77,6 +80,31 @@ def read_labels(table: InputTable, roles: Roles) -> list[Any]:
     for place, values in zip(roles.encoded, labels, strict=True):
         check_labels({roles.names[place]: values}, "X")
     return labels
+
+
+def warn_of_fractions(roles: Roles, labels: Sequence[Any]) -> None:
+    """Warn of columns of labels, (n,) each, that hold many numbers which are not whole.
+
+    They are measurements, and encoded they are means of the few rows that have the same number.
+    """
+    found = {}
+    for place, values in zip(roles.encoded, labels, strict=True):
+        numbers = floating(values)
+        if numbers is None:
+            continue
+        numbers = numbers[np.isfinite(numbers)]
+        if (numbers != np.floor(numbers)).any():
+            size = len(np.unique(numbers))
+            if size > _MOST_FRACTIONS:
+                found[roles.names[place]] = size
+    if found:
+        others = [roles.names[place] for place in roles.encoded if roles.names[place] not in found]
+        counted = ", ".join(f"{name!r} has {size:,}" for name, size in found.items())
+        warn(
+            f"{counted} different fractional values, and each of them is encoded as a label: name "
+            f"the columns of labels, columns={others}, and numbers are left as they are",
+            UserWarning,
+        )
 
 
 def learn_labels(name: str, values: Any, missing_is_level: bool) -> tuple[Labels, IntArray, int]:

@@ -200,6 +200,7 @@ class FittedGroups(FittedEstimator[GroupedState]):
             If the model was fitted with groups and none are given.
         """
         if interval is not None:
+            check_probability(interval, "interval")
             return self._means_and_limits(X, groups, interval, observation=True)
         return self._answer("predict", X, groups)
 

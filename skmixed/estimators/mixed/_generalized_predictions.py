@@ -220,7 +220,7 @@ class GeneralizedPredictions(BaseGeneralized):
             return found
         if interval is not None:
             refuse_beside_interval(random, return_std)
-            check_probability(interval)
+            check_probability(interval, "interval")
         fitted = self._state()
         averages = self._averages(fitted)
         if leaves_gaps(fitted, missing):

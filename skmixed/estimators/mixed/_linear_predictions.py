@@ -142,6 +142,7 @@ class LinearPredictions(FittedEstimator[LinearState]):
             return complete.predicted(self.predict, **settings)
         if interval is not None:
             refuse_beside_interval(random, return_std)
+            check_probability(interval, "interval")
             means, half = self._means_and_half_widths(
                 X, groups, interval, observation=True, serial=serial
             )

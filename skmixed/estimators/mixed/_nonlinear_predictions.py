@@ -274,7 +274,7 @@ class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[N
             return found
         if interval is not None:
             refuse_beside_interval(random, return_std)
-            check_probability(interval)
+            check_probability(interval, "interval")
         fitted = self._state()
         if leaves_gaps(fitted, missing):
             rows = CompleteRows.to_predict(fitted, X, groups)

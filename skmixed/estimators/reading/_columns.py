@@ -94,7 +94,7 @@ def column_place(
     if isinstance(entry, str):
         if entry in names:
             return names.index(entry)
-        hint = _hint_for_arrays(names, parameter)
+        hint = _hint_for_names([entry], names, parameter)
         raise ValueError(
             f"{parameter} names {entry!r}, but X has the columns {list(names)}"
             + (hint and f". {hint}")
@@ -112,13 +112,21 @@ def column_place(
     return int(entry) % len(names)
 
 
-def _hint_for_arrays(names: Sequence[str], parameter: str) -> str:
-    """Explain why an array has no columns of other names."""
-    if tuple(names) != made_up_names(len(names)):
+def _hint_for_names(missing: Sequence[str], names: Sequence[str], parameter: str) -> str:
+    """Explain why columns do not exist: X is an array, or a transformer has added prefixes."""
+    if tuple(names) == made_up_names(len(names)):
+        in_bars = " and in `random` the names x0, x1, ..." if parameter == "group_features" else ""
+        return (
+            "X is an array without column names (transformers and some meta-estimators convert "
+            "data frames): let transformers return data frames, by "
+            f".set_output(transform='pandas'), or use positions, as in {parameter}=[0]{in_bars}"
+        )
+    found = [each for name in missing for each in names if each.endswith(f"__{name}")]
+    if not found:
         return ""
     return (
-        "X is an array without column names (some meta-estimators convert data frames): use "
-        f"positions, as in {parameter}=[0]"
+        f"Did you mean {found[0]!r}? ColumnTransformer(..., verbose_feature_names_out=False) "
+        "leaves names as they are"
     )
 
 
@@ -134,7 +142,7 @@ def choose_groups(
     wanted = {names[column_place(each, names, "group_features")] for each in listed(group_features)}
     missing = [name for name in dict.fromkeys(used) if name not in names]
     if missing:
-        hint = _hint_for_arrays(names, "group_features")
+        hint = _hint_for_names(missing, names, "group_features")
         hint = hint or "Name a column of X, or pass the labels as `groups`"
         raise ValueError(
             f"grouping columns {missing} named in `random` do not exist: X has the columns "

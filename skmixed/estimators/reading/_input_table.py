@@ -220,7 +220,7 @@ class InputTable:
             return numbers.astype(float, copy=False)
         chosen = self.select(places)
         if self.is_named:
-            refuse_labels(chosen, name_by)
+            refuse_labels(chosen, estimator, name_by)
             return check_numbers(to_pandas(chosen), estimator, allow_nan=allow_nan)
         for place in places:
             refuse_dates(self.values[:, place], "X")

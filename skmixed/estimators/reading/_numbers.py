@@ -83,11 +83,23 @@ def read_y(y: Any, n_rows: int) -> FloatArray:
     values = plain_numbers(y)
     if values is None or values.ndim != 1 or not are_finite(values):
         refuse_dates(y, "y")
+        _refuse_words(y)
         values = column_or_1d(y, dtype=np.float64, warn=True)
         assert_all_finite(values, input_name="y")
     if len(values) != n_rows:
         check_consistent_length(values, np.empty(n_rows))
     return values.astype(np.float64, copy=False)
+
+
+def _refuse_words(y: Any) -> None:
+    """Raise ValueError for a response of text that spells no numbers."""
+    words = filter(is_word, np.ravel(np.asarray(y, dtype=object)))
+    word = next(words, None)
+    if word is not None:
+        raise ValueError(
+            f"y is text, such as {str(word)!r}, and a regressor needs numbers: MixedClassifier and "
+            "MixedEffectsClassifier are for two classes, OrdinalMixedClassifier for ordered ones"
+        )
 
 
 def read_classes(y: Any, n_rows: int, whose: str) -> tuple[FloatArray, NDArray[Any]]:
@@ -224,19 +236,22 @@ def check_lengths(n_rows: int, *arrays: Any) -> None:
         check_consistent_length(np.empty(n_rows), *arrays)
 
 
-def refuse_labels(frame: Any, parameter: str | None = None) -> None:
+def refuse_labels(frame: Any, estimator: Any = None, parameter: str | None = None) -> None:
     """Raise ValueError for columns of a frame that hold text, categories, dates or objects.
 
-    It says what to do with them; `parameter` is as in `refuse_text`.
+    It says what an estimator lets one do with them; `parameter` is as in `refuse_text`.
     """
     labels = not_numeric(frame)
     if labels:
         kinds = {kind_of(values) for name, values in columns_of(frame) if name in labels}
         days = " (dates and durations as numbers, such as days since a date)"
         remedy = (
-            ", name them as grouping columns in `random` or `group_features`, or choose the "
-            "fixed effects by `fixed`"
+            ", as OneHotEncoder does in a pipeline, name them as grouping columns in `random` or "
+            "`group_features`, or choose the fixed effects by `fixed`, as in "
+            f"fixed='... + {' + '.join(labels[:MAX_SHOWN])}'"
         )
+        if estimator is not None and not hasattr(estimator, "fixed"):
+            remedy = ", as OneHotEncoder does in a pipeline, or name them in `group_features`"
         if parameter == "columns":
             remedy = ", or name them in `columns` if they are labels"
         raise ValueError(

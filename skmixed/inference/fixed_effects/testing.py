@@ -352,12 +352,12 @@ def t_p_values(statistics: FloatArray, degrees: FloatArray) -> FloatArray:
     return np.asarray(2.0 * stats.t.sf(np.abs(statistics), degrees))
 
 
-def check_probability(level: float) -> None:
-    """Raise ValueError for a confidence level outside (0, 1)."""
+def check_probability(level: float, name: str = "level") -> None:
+    """Raise ValueError for a confidence level outside (0, 1), given by the named parameter."""
     if not isinstance(level, Real) or not 0.0 < level < 1.0:
         is_percentage = isinstance(level, Real) and 1.0 < level < 100.0
-        advice = f"; for {level}% use {float(level) / 100.0:g}" if is_percentage else ""
-        raise ValueError(f"level={level!r} is not a probability between 0 and 1{advice}")
+        advice = f"; for {level}% use {name}={float(level) / 100.0:g}" if is_percentage else ""
+        raise ValueError(f"{name}={level!r} is not a probability between 0 and 1{advice}")
 
 
 def t_quantiles(level: float, degrees: FloatArray) -> FloatArray:
