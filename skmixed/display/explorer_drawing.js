@@ -183,7 +183,7 @@ function movedBy(name) {
 // A bar from the middle of its cell, of a share between -1 and 1.
 function barCell(share, colour) {
   const bar = make("div"), width = 50 * Math.abs(share);
-  if (share) bar.style.cssText = `width:${width}%;left:${share < 0 ? 50 - width : 50}%;background:${colour}`;
+  if (Math.abs(share) > 1e-6) bar.style.cssText = `width:${width}%;left:${share < 0 ? 50 - width : 50}%;background:${colour}`;
   return make("td", { class: "bar", "aria-hidden": "true" }, bar);
 }
 
@@ -191,7 +191,8 @@ function drawContributions(at, shown) {
   const usual = row(t, scaledColumns(t, t.moved.map((column) => column.place)));
   const known = shown.filter((each) => each.group !== NEW);
   const found = contributions(t, at, usual, known.map((each) => each.group));
-  const most = Math.max(...[...found.terms.map((term) => term.part), ...found.own].map(Math.abs), 1e-300);
+  const parts = [...found.terms.map((term) => term.part), ...found.own].map(Math.abs);
+  const most = Math.max(...parts, 1e-9 * Math.abs(found.total), 1e-300); // rounding has no bar
   const decimals = decimalsFor([Math.max(most, Math.abs(found.total) / 10)]);
   const header = (text) => make("th", { scope: "row" }, text);
   const sumRow = (text, sum) => make(
@@ -258,12 +259,15 @@ function drawCurves(found) {
     `${kindText(state.kind)}.`;
 }
 
+const shortened = (text, most) => (text.length > most ? text.slice(0, most - 1) + "…" : text);
+
 function setCurveAxis(column, isLine) {
-  const axis = curves_figure.below[0], most = 16;
-  const short = column.texts.map((text) => (text.length > most ? text.slice(0, most - 1) + "…" : text));
+  const axis = curves_figure.below[0];
+  const short = column.texts.map((text) => shortened(text, 16));
   const letters = short.join("").length + 2 * short.length;
   curves_figure.left[0].axis_label = t.response;
-  axis.axis_label = column.name;
+  axis.axis_label = shortened(column.name, 40);
+  number_ticker.desired_num_ticks = curves_figure.inner_width < 500 ? 4 : 6;
   category_ticker.ticks = short.map((_, place) => place);
   axis.ticker = isLine ? number_ticker : category_ticker;
   axis.major_label_overrides = isLine ? new Map() : new Map(short.map((text, place) => [place, text]));

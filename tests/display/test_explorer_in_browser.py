@@ -460,6 +460,15 @@ def test_nothing_is_wider_than_a_telephone_and_colours_have_contrast(opened, mod
     assert page.evaluate(drawn) == paper
 
 
+def test_long_names_are_wrapped(opened, shops):
+    shop, price = "a_factor_with_a_name_" * 4, "how_often_did_you_eat_fish_last_month_" * 3
+    X = shops[["shop", "price"]].rename(columns={"shop": shop, "price": price})
+    X[shop] = "x" * 90 + X[shop]
+    fitted = MixedLinearRegressor(f"(1 | {shop})").fit(X, shops["sales"])
+    page = opened(fitted, X, width=390, height=844)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 def luminance(colour):
     """Return the relative luminance of #rrggbb, by WCAG 2."""
     shares = [int(colour[place : place + 2], 16) / 255.0 for place in (1, 3, 5)]
