@@ -236,7 +236,8 @@ class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[N
             predictions, as in R. None means "nan" for a model fitted with na_action="exclude",
             otherwise "raise".
         averaging : {"integrate", "plug-in"} or None, default=None
-            As the parameter of the constructor, which None takes; "plug-in" is lme4's ``predict``.
+            Treatment of uncertain random effects, in place of that of the constructor, which None
+            keeps. "plug-in" is that of lme4's ``predict``.
 
         Returns
         -------
