@@ -119,7 +119,7 @@ def coefficient_table(
     >>> trials = glmer("cbind(incidence, size - incidence) ~ period + (1 | herd)", load_cbpp())
     >>> ratios = coefficient_table(trials, exponentiate=True, level=0.95)
     >>> ratios.to_frame().loc["period[T.2]", ["estimate", "lower", "upper"]].round(2).tolist()
-    [0.37, 0.2, 0.67]
+    [0.37, 0.2, 0.68]
     """
     model = snapshot(model)
     tests = CoefficientTests.of(model, df, covariance)
