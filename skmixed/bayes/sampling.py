@@ -174,7 +174,7 @@ def sample(
     array([251.,  10.])
     >>> print(draws.to_frame().index.tolist())
     ['(Intercept)', 'Days', 'sd_(Intercept)|Subject', 'cor_Days.(Intercept)|Subject', \
-    Days|Subject', 'sigma']
+'sd_Days|Subject', 'sigma']
     """
     model = snapshot(model)
     _check_sampler(sampler)
