@@ -167,7 +167,7 @@ def test_what_cannot_be_done_is_said(sleep):
         bootstrap(model, 2, kind="residual", X=X.head(50), y=y.head(50))
     with pytest.raises(ValueError, match="is not one of"):
         bootstrap(model, 2, kind="wild")
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match="must be at least 1"):
         bootstrap(model, 0)
     with pytest.raises(ValueError, match="not fitted yet: call fit first"):
         bootstrap(MixedLinearRegressor(), 2)
