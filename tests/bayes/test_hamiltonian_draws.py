@@ -184,9 +184,9 @@ def test_what_has_no_gradient_and_no_name_is_refused():
     X = pd.DataFrame({"g": rng.integers(8, size=60).astype(str)})
     y = rng.random(60) < 0.5
     model = MixedClassifier("(1 | g)").fit(X, y)
-    with pytest.raises(ValueError, match="for linear models"):
+    with pytest.raises(ValueError, match="needs a linear model"):
         sample(model, X=X, y=y, sampler="hamiltonian")
-    with pytest.raises(ValueError, match="sampler='nuts' is none of"):
+    with pytest.raises(ValueError, match="sampler='nuts' is not one of"):
         sample(fitted("(1 | g)"), sampler="nuts")
     with pytest.raises(ValueError, match="sampler"):
         BayesianMixedRegressor("(1 | g)", sampler="nuts").fit(X, y.astype(float))

@@ -260,7 +260,7 @@ def test_summaries_need_no_extra_and_name_what_is_not_there():
     assert table.loc["Days", "mean"] == draws.coef_mean[1]
     with pytest.raises(ValueError, match="'subject' is not a factor of the model"):
         draws.effects("subject")
-    with pytest.raises(ValueError, match="'1' is no level of 'Subject'"):
+    with pytest.raises(ValueError, match="'1' is not a level of 'Subject'"):
         draws.effects("Subject", ["308", "1"])
 
 

@@ -178,7 +178,7 @@ def test_what_cannot_be_done_is_said(sleep):
         bootstrap(plain, 2, kind="cases", X=X[["Days"]], y=y)
     weights = np.resize([1.0, 2.0], len(y))
     weighted = MixedLinearRegressor("(1 | Subject)").fit(X, y, weights)
-    with pytest.raises(ValueError, match="stand for several"):
+    with pytest.raises(ValueError, match="weights count rows"):
         bootstrap(weighted, 2, kind="residual", X=X, y=y, sample_weight=weights)
     with pytest.raises(ValueError, match="exactly"):
         bootstrap(MixedLinearRegressor().fit([[0.0], [1.0]], [0.0, 1.0]), 2)
