@@ -248,5 +248,5 @@ def test_what_is_refused_and_why():
         confidence_intervals(model, method="profile", X=X, y=2.0 * y)
     with pytest.warns(match="separate"):
         parted = MixedClassifier("(1 | g)").fit(X[["g"]].assign(z=CLASSES), CLASSES)
-    with pytest.raises(ValueError, match="a profile begins with the estimates"):
+    with pytest.raises(ValueError, match="a profile starts from the estimates"):
         profile(parted, X=X[["g"]].assign(z=CLASSES), y=CLASSES)
