@@ -24,6 +24,7 @@ SECTIONS = {
         "02_random_slopes": ("random_effects", "Effects that vary between groups, and the test."),
         "03_crossed_effects": ("random_effects", "Judges and wines: two factors at once."),
         "04_nested": ("random_effects", "Classes in schools, and what goes wrong otherwise."),
+        "25_which_shops_stand_out": ("intervals", "Ranks that know how little is known."),
         "24_memberships": ("memberships", "Pupils who changed schools, matches of two players."),
         "10_tests_and_intervals": ("inference", "Degrees of freedom, profiles, residual plots."),
         "11_grid_search": ("cross_validation", "The random part as a parameter to tune."),

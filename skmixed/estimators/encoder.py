@@ -76,7 +76,8 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
     ----------
     columns : str, int, list of str or int, or None, default=None
         Columns of X to encode, by name or position. If None, all but the slopes and those that
-        `adjust` names. The other columns must be numeric and are passed through in place.
+        `adjust` names, with a warning for columns of a data frame that hold more than 200 different
+        fractional values. The other columns must be numeric and are passed through in place.
     slopes : str, int, list of str or int, or None, default=None
         Numeric columns with random slopes over the labels as well; each adds an encoding.
     joint : bool, default=False
