@@ -25,14 +25,14 @@ TRIALS = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
 def test_arguments_of_r_are_named_with_what_to_write(name, instead):
     data = load_sleepstudy()
     for fit in (lmer, glmer, clmm):
-        with pytest.raises(TypeError, match=f"{fit.__name__} takes no '{name}': .*{instead}"):
+        with pytest.raises(TypeError, match=f"{fit.__name__} does not accept '{name}': .*{instead}"):
             fit("Reaction ~ Days + (1 | Subject)", data, **{name: None})
 
 
 def test_correlations_of_nlme_are_residual_structures():
-    with pytest.raises(TypeError, match="lmer takes no 'correlation': write residual='ar1"):
+    with pytest.raises(TypeError, match="lmer does not accept 'correlation': write residual='ar1"):
         lmer("Reaction ~ Days + (1 | Subject)", load_sleepstudy(), correlation="AR1")
-    with pytest.raises(TypeError, match="nlmer takes no 'control'"):
+    with pytest.raises(TypeError, match="nlmer does not accept 'control'"):
         nlmer("y ~ SSlogis(x, Asym, xmid, scal) ~ Asym | g", pd.DataFrame(), control=None)
 
 
