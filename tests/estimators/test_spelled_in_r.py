@@ -25,7 +25,8 @@ TRIALS = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
 def test_arguments_of_r_are_named_with_what_to_write(name, instead):
     data = load_sleepstudy()
     for fit in (lmer, glmer, clmm):
-        with pytest.raises(TypeError, match=f"{fit.__name__} does not accept '{name}': .*{instead}"):
+        refusal = f"{fit.__name__} does not accept '{name}': .*{instead}"
+        with pytest.raises(TypeError, match=refusal):
             fit("Reaction ~ Days + (1 | Subject)", data, **{name: None})
 
 
