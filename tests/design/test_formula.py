@@ -291,7 +291,7 @@ def test_missing_values_are_an_error_with_their_rows(frame, column, missing):
     values = frame[column].astype("category" if column == "cat" else "object")
     values.iloc[[1, 4]] = missing
     holed = frame.assign(**{column: values})
-    message = rf"the column '{column}' has missing values in rows 1, 4 \(counted from 0\)"
+    message = rf"the column '{column}' has missing values in rows 1, 4 \(counted from 0\); drop"
     learned, _ = learn_matrix(f"1 + {column}", frame)
     with pytest.raises(ValueError, match=message):
         learned.matrix(holed)

@@ -383,5 +383,8 @@ def _pick(table: NamedColumns, name: str) -> Any:
     missing = find_missing(column)
     if missing is not None and missing.any():
         rows = row_numbers(np.flatnonzero(missing))
-        raise ValueError(f"the column '{name}' has missing values in {rows}")
+        raise ValueError(
+            f"the column '{name}' has missing values in {rows}; drop such rows, or impute them, "
+            "for example by SimpleImputer"
+        )
     return column
