@@ -118,5 +118,5 @@ def test_wrong_arguments(model):
         draw(model, parameters="x")
     with pytest.raises(TypeError, match="not a GroupedModels"):
         draw(GroupedModels())
-    with pytest.raises(ValueError, match=r"not a probability between 0 and 1; for 2% use 0\.02"):
+    with pytest.raises(ValueError, match=r"between 0 and 1; for 2% use level=0\.02"):
         draw(model, level=2)

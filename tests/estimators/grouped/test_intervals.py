@@ -168,7 +168,7 @@ def test_several_responses_have_no_intervals():
 
 def test_no_rows_and_wrong_settings():
     model = GroupedModels(group_features="a").fit(X[["x", "a"]], Y)
-    with pytest.raises(ValueError, match="level=90"):
+    with pytest.raises(ValueError, match="interval=90"):
         model.predict(NEW[["x", "a"]], interval=90)
     with pytest.raises(ValueError, match="kind='all'"):
         model.predict_interval(NEW[["x", "a"]], kind="all")
