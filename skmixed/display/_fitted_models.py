@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from skmixed.estimators.effects import MixedEffectsRegressor
 from skmixed.estimators.grouped.models import GroupedModels
 from skmixed.estimators.mixed._mixed_estimator import MixedEstimator
 from skmixed.estimators.reading._input_table import InputTable, read_groups
+from skmixed.inference.fitted import unwrapped
 from skmixed.inference.residuals import residuals
 
 _EPSILON = float(np.finfo(np.float64).eps)  # closer to 0 or 1, a normal score is not finite
@@ -51,17 +53,11 @@ def mixed_model(estimator: Any, display: str, *, effects: bool = False) -> Any:
     return estimator
 
 
-def last_step(estimator: Any) -> tuple[Any, Callable[[Any], Any]]:
-    """Return the last step of a pipeline, and the transformation by its other steps.
-
-    For a search it is that of the best estimator; any other estimator is its own last step.
-    """
-    estimator = getattr(estimator, "best_estimator_", estimator)
-    if isinstance(estimator, Pipeline):
-        return estimator[-1], estimator[:-1].transform if len(
-            estimator
-        ) > 1 else lambda table: table
-    return estimator, lambda table: table
+def model_inside(estimator: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """Return the innermost model of a pipeline or a search, and what transforms tables for it."""
+    layers = list(unwrapped(estimator))
+    before = [each[:-1] for each in layers if isinstance(each, Pipeline) and len(each) > 1]
+    return layers[-1], lambda table: reduce(lambda rows, step: step.transform(rows), before, table)
 
 
 def several_outputs(display: str) -> ValueError:

@@ -16,7 +16,7 @@ import numpy as np
 from skmixed._extras import missing
 from skmixed.display._explored_models import SLOPE, t_quantiles
 from skmixed.display._explorer_tables import ExplorerTables
-from skmixed.display._fitted_models import last_step, response_of
+from skmixed.display._fitted_models import model_inside, response_of
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("numbers", "observations", "drawing", "controls")  # of the page, one after another
@@ -139,7 +139,7 @@ def explore(
         import bokeh  # noqa: F401
     except ImportError as error:
         raise missing("Bokeh", "explore", "explore") from error
-    model, transform = last_step(estimator)
+    model, transform = model_inside(estimator)
     given = dict(reference or {})
     tables = ExplorerTables.of(model, X, groups, factor, level, given, max_size, transform)
     text = _page(model, tables, title)

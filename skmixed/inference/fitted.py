@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any, Protocol, TypeVar
 
@@ -66,11 +66,18 @@ class FittedDesign(Protocol):
         ...
 
 
-def fitted_inside(model: Any) -> Any:
-    """Return the last step of a pipeline, or of the best estimator of a search."""
+def unwrapped(model: Any) -> Iterator[Any]:
+    """Yield an estimator, and inward the last step of a pipeline or the best one of a search."""
+    yield model
     while hasattr(model, "named_steps") or hasattr(model, "best_estimator_"):
         model = model[-1] if hasattr(model, "named_steps") else model.best_estimator_
-    return model
+        yield model
+
+
+def fitted_inside(model: Any) -> Any:
+    """Return the innermost model of a pipeline or a search."""
+    *_, inner = unwrapped(model)
+    return inner
 
 
 def snapshot(model: Any) -> Any:

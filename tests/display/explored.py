@@ -4,7 +4,7 @@ import numpy as np
 from scipy import special
 
 from skmixed.display._explorer_tables import ExplorerTables
-from skmixed.display._fitted_models import last_step
+from skmixed.display._fitted_models import model_inside
 from skmixed.display.explorer import _arrays
 
 MEANS = {
@@ -17,7 +17,7 @@ MEANS = {
 
 
 def arrays_of(model, X, *, groups=None, factor=None, level=0.95, reference=(), max_size=6.0):
-    model, transform = last_step(model)
+    model, transform = model_inside(model)
     given = dict(reference)
     tables = ExplorerTables.of(model, X, groups, factor, level, given, max_size, transform)
     return _arrays(model, tables)
