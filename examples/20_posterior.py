@@ -28,7 +28,7 @@ draws = sample(model, random_state=0)
 print(draws)
 
 # %%
-# The data are reaction times of eighteen people with three hours of sleep a night. Draws are
+# The data are reaction times of eighteen people who sleep three hours a night. Draws are
 # arrays, from which any probability can be computed: that the standard deviation of slopes exceeds
 # 5 ms a day, or that the slope of subject 309 is below that of subject 308.
 parameters = draws.parameters

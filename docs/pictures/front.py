@@ -47,5 +47,5 @@ def known_and_new(ax=None):
         ax.plot(days, model.predict(rows), color=color, label=f"{name}, 90% interval")
     known = X["Subject"] == "308"
     ax.plot(X["Days"][known], y[known], "o", mfc="white", color="C0", label="data of subject 308")
-    ax.set(xlabel="days of little sleep", ylabel="reaction time, ms", title="Known and new groups")
+    ax.set(xlabel="day of the study", ylabel="reaction time, ms", title="Known and new groups")
     ax.legend(frameon=False, loc="upper left")

@@ -32,7 +32,7 @@ def random_effects():
             ax.plot(days, model.predict(rows), color="C0", lw=0.8, alpha=0.7)
         ax.plot(days, model.intercept_ + model.coef_[0] * days, color="C1", lw=2.5)
         ax.set_title(term, size=9, family="monospace")
-    axes[1].set_xlabel("days of little sleep")
+    axes[1].set_xlabel("day of the study")
     axes[0].set_ylabel("reaction time, ms")
 
 

@@ -30,6 +30,6 @@ for ax, (subject, n) in zip(axes.flat, kept.items(), strict=True):
     ax.plot(X_few["Days"][mine], y_few[mine], "o", color="C0")
     ax.plot(X["Days"][rest], y[rest], "o", mfc="white", color="0.6")
     ax.set(title=f"subject {subject}, {n} days", ylim=(150, 500))
-figure.supxlabel("days of little sleep", size="medium")
+figure.supxlabel("day of the study", size="medium")
 figure.supylabel("reaction time, ms", size="medium")
 figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)

@@ -269,7 +269,7 @@ class FittedEstimator(BaseEstimator, Generic[State]):
         >>> MixedLinearRegressor.from_dict({"format": "another"})
         Traceback (most recent call last):
             ...
-        ValueError: this is no stored model: its 'format' is not 'scikit-mixed model'
+        ValueError: this is not a stored model: its 'format' is not 'scikit-mixed model'
         """
         cls._refuse_to_store()
         return restore(cls, cls._state_type, stored)
