@@ -2,8 +2,8 @@
 Tests and intervals
 ===================
 
-How to test fixed and random effects, compute confidence intervals and check assumptions. The figures
-are those of R's lmerTest and lme4.
+How to test fixed and random effects, compute confidence intervals and check assumptions. The
+figures are those of R's lmerTest and lme4.
 
 See also :doc:`/guide/intervals`.
 """
@@ -21,8 +21,8 @@ data = load_sleepstudy()
 model = lmer("Reaction ~ Days + (Days | Subject)", data)
 
 # %%
-# t tests with Satterthwaite's method: 17 degrees of freedom, because the evidence about people is 18
-# subjects, not 180 measurements.
+# t tests with Satterthwaite's method have 17 degrees of freedom here, because the evidence about
+# people is 18 subjects, not 180 measurements.
 print(coefficient_table(model), end="\n\n")
 
 # %%
@@ -63,7 +63,7 @@ for row in display.coefficients.itertuples():
 plt.show()
 
 # %%
-# Residuals: a few measurements of subjects 332 and 308 are outliers, and the tails are heavier than those of a normal distribution. The random effects look normal, as far as
-# 18 of them can show.
+# Residuals: a few measurements of subjects 332 and 308 are outliers, and the tails are heavier than
+# those of a normal distribution. The random effects look normal, as far as 18 of them can show.
 ResidualsDisplay.from_estimator(model, data, data["Reaction"])
 plt.show()
