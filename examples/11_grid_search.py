@@ -35,7 +35,9 @@ sales = 50.0 + effect * (price - 10.0) + 0.01 * advertising + level[shop]
 sales += region_effect[shop % n_regions] + rng.normal(scale=3.0, size=n_rows)
 
 # %%
-# Scale the features; the labels are passed through and remain columns of a data frame.
+# Scale the features; the labels are passed through and remain columns of a data frame. The
+# candidates below use different grouping columns, so that all of them are listed in
+# `group_features`: one that a candidate does not name is left out, and never becomes a feature.
 scaler = make_column_transformer(
     (StandardScaler(), ["price", "advertising"]),
     remainder="passthrough",

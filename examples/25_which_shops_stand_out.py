@@ -27,7 +27,9 @@ units = pd.Series(60.0 - 2.0 * price + 8.0 * promo + effect[shop])
 units += rng.normal(scale=10.0, size=len(shop))
 
 # %%
-# The mean of a shop also depends on its prices and promotions, for which the model adjusts.
+# The mean of a shop also depends on its prices and promotions, for which the model adjusts. With
+# shops nested in regions, ``(1 | region/shop)``, the table would name the factor
+# ``"shop:region"``, and a shop would be the pair of its label and its region.
 model = MixedLinearRegressor("(1 | shop)").fit(X, units)
 table = random_effects_table(model).to_frame().loc["shop"].droplevel("column")
 table["rows"] = X.groupby("shop").size()

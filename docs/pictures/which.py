@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 
 QUESTIONS = [
-    ("Coefficients, variances, tests\nfor a numeric response?", "MixedLinearRegressor\nlmer"),
+    ("A linear model: predictions,\ncoefficients, tests?", "MixedLinearRegressor\nlmer"),
     ("The same for classes, counts,\nproportions or grades?",
      "MixedClassifier\nMixedGeneralizedRegressor\nOrdinalMixedClassifier"),
     ("A nonlinear curve with\nmeaningful parameters?", "MixedNonlinearRegressor\nnlmer"),
@@ -12,7 +12,7 @@ QUESTIONS = [
     ("A separate model\nfor every group?", "GroupedModels"),
     ("Labels encoded as numbers\nfor any estimator?", "BLUPEncoder"),
 ]  # fmt: skip
-figure, ax = plt.subplots(figsize=(6.4, 8), layout="constrained")
+figure, ax = plt.subplots(figsize=(5.6, 7.6), layout="constrained")
 box = {"boxstyle": "round,pad=0.5", "fc": "white"}
 for row, (question, answer) in enumerate(QUESTIONS):
     y = -1.25 * row
@@ -24,5 +24,5 @@ for row, (question, answer) in enumerate(QUESTIONS):
         arrow = {"arrowstyle": "->", "color": "0.4"}
         ax.annotate("", (0, y - 0.87), (0, y - 0.38), arrowprops=arrow)
         ax.text(0.06, y - 0.63, "no", va="center", color="0.4")
-ax.set(xlim=(-0.95, 3.5), ylim=(-1.25 * len(QUESTIONS) + 0.7, 0.5))
+ax.set(xlim=(-0.98, 3.55), ylim=(-1.25 * len(QUESTIONS) + 0.7, 0.5))
 ax.axis("off")

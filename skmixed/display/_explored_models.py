@@ -127,14 +127,29 @@ class ExploredMixed(ExploredModel):
         self.keys = list(zip(*(column.tolist() for column in index.labels), strict=True))
         self.place = spec.used_factors.index(self.position)
         labels = dict(zip(index.key, index.labels, strict=True))
-        self.codes = self.state.design.grouping.codes(labels, len(index))
+        self.codes = list(self.state.design.grouping.codes(labels, len(index)))
         others = [each for each in spec.used_factors if not indexes[each].is_whole]
+        for each in others:
+            if (self.codes[each] == UNKNOWN).all():
+                self.codes[each] = self._containing(each, self.codes[each])
         told = [each for each in others if (self.codes[each] != UNKNOWN).any()]
         self.left_out = [indexes[each].name for each in others if each not in told]
         self.varying = sorted({c for each in told for c in spec.factor_columns(each)})
         exposure = getattr(self.state.columns, "exposure", None)
         self.has_offset = bool(self.state.design.offsets) or exposure is not None
         self.names = [*self.state.design.layout.columns[:-1], *["offset"] * self.has_offset]
+
+    def _containing(self, other: int, unknown: IntArray) -> IntArray:
+        """Return the level of another factor in which each group has all its rows, (n,).
+
+        They are unknown where some group has rows in several.
+        """
+        first, second = sorted((self.position, other))
+        pairs = self.state.fit.products.pairs[first, second]
+        if first == other:
+            pairs = pairs.transposed
+        found = pairs.parents(len(unknown))
+        return unknown if found is None else found
 
     def columns(self, X: Any, groups: Any) -> FloatArray:
         """Return the columns of the layout but the response, and the offset if there is one."""

@@ -61,9 +61,9 @@ def explore(
     groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
         Labels of the rows, if they were given as `groups` to `fit`.
     factor : str or None, default=None
-        The grouping factor whose groups are explored; None is the one with most levels. A nested
-        level brings the effects of those it is nested in; levels of other factors are taken as
-        unknown.
+        The grouping factor whose groups are explored; None is the one with most levels. A level
+        brings the effects of the levels of other factors in which all its rows lie, as a class
+        brings that of its school; levels of crossed factors are taken as unknown.
     level : float, default=0.95
         Probability of the intervals.
     title : str or None, default=None
@@ -184,6 +184,7 @@ def _page(estimator: Any, tables: ExplorerTables, title: str | None) -> str:
             "style": (_HERE / "explorer.css").read_text(encoding="utf-8"),
             "subtitle": f"{formula if title else type(estimator).__name__}; {groups}",
             "factor": name,
+            "unknown": " and ".join(tables.model.left_out),
             "notes": _notes(tables),
         },
         suppress_callback_warning=True,
@@ -198,10 +199,6 @@ def _notes(tables: ExplorerTables) -> list[str]:
         "are left out."
         for each in tables.tables.moved
         if each.left_out
-    ]
-    notes += [
-        f"Levels of {name} are taken as unknown: intervals include the variance between them."
-        for name in tables.model.left_out
     ]
     if tables.quantiles:
         notes.append("Credible intervals have the shape of the posterior at the reference values.")

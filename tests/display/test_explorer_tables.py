@@ -168,6 +168,20 @@ def test_rooms_bring_the_effects_of_their_schools(pupils):
     check(model, pupils, page, ("school", "town"), list(names), kinds=BOTH)
 
 
+@pytest.mark.parametrize("family", [None, "poisson"])
+def test_unique_labels_bring_the_effects_of_what_contains_them(pupils, family):
+    table = pupils.assign(room=pupils["school"] + pupils["town"], days=pupils["days"].round())
+    formula = "days ~ age + (1 | room) + (1 + age | town) + (1 | school)"
+    model = glmer(formula, table, family=family) if family else lmer(formula, table)
+    page, factors = arrays_of(model, table, factor="room"), ("room", "town", "school")
+    for label in table.loc[[3, 50], list(factors)].itertuples(index=False, name=None):
+        rows = rows_at(page, table, {"age": 2}, factors, label)
+        low, high = model.predict_interval(rows, kind="mean")[0]
+        found = predicted(page, {"age": 2}, label[0])
+        assert found[0] == pytest.approx(model.predict(rows)[0], rel=1e-5)
+        assert found[1:] == pytest.approx([low, high], abs=_TO_WIDTH * (high - low) / 2.0)
+
+
 def test_levels_of_two_columns_and_ranks(pupils):
     model = lmer("score ~ age + (1 | town/school)", pupils)
     page = arrays_of(model, pupils)

@@ -128,7 +128,7 @@ def test_searches_end_at_one_place():
     events = data.assign(slow=(data["Reaction"] > 300) * 1)
     model = glmer("slow ~ Days + (1 | Subject)", events)
     assert all_fits(model, 2, X=events).to_frame()["above_lowest"].max() < 1e-6
-    with pytest.raises(ValueError, match="does not keep"):
+    with pytest.raises(ValueError, match="does not store"):
         all_fits(model)
 
 
