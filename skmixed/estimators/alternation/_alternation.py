@@ -131,7 +131,8 @@ def refuse_words(learner: Any, table: InputTable, places: Sequence[int] | None =
         )
 
 
-_REFUSALS_OF_TEXT = ("could not convert string", "cannot cast str")  # of numpy and of pandas
+# Beginnings of the errors of numpy, and of pandas by the type that it has for text.
+_REFUSALS_OF_TEXT = ("could not convert string", "cannot cast str", "cannot cast object")
 
 
 def are_numbers_of_rows(weights: FloatArray) -> bool:
