@@ -119,7 +119,7 @@ def test_a_part_of_another_kind_is_named(library, change):
     name, convert, now, before = OTHER_KINDS[change]
     parts = quarters(ROWS)
     parts[2] = parts[2].assign(**{name: convert(parts[2][name])})
-    message = f"chunk 2: the column '{name}' holds {now}, but {before} in chunk 0: turn it into"
+    message = f"chunk 2: the column '{name}' holds {now}, but {before} in chunk 0: convert it to"
     with pytest.raises(PartitionError, match=message):
         in_parts([library(part) for part in parts], "x + kind")
 
