@@ -176,7 +176,7 @@ def test_a_column_in_the_place_of_its_name_is_named_by_its_kind(kind):
     with pytest.raises(InvalidParameterError, match=match) as said:
         MixedGeneralizedRegressor("(1 | shop)", exposure=hours).fit(X, Y)
     assert len(str(said.value)) < 250
-    with pytest.raises(ValueError, match=r"exposure holds a (Series|ndarray) of shape \(400,\);"):
+    with pytest.raises(ValueError, match=r"exposure contains a (Series|ndarray) of shape \(400,\);"):
         glmer("y ~ x + (1 | shop)", X.assign(y=Y), family="poisson", exposure=hours)
     with pytest.raises(InvalidParameterError, match="Got a DataFrame of shape"):
         MixedGeneralizedRegressor(X).fit(X, Y)
@@ -212,7 +212,7 @@ def test_a_level_for_every_row_is_told_of():
     table = X.assign(row=np.arange(len(X)))
     for family in ("gamma", "negative_binomial"):
         model = MixedGeneralizedRegressor("(1 | row)", family=family)
-        with pytest.warns(UnidentifiedWarning, match="'row' has a level for every row, and how"):
+        with pytest.warns(UnidentifiedWarning, match="'row' has a level per row, and the disp"):
             model.fit(table, Y + 1.0)
         assert float(model.random_covariance_["row"].iloc[0, 0]) == 0.0
     counts = MixedGeneralizedRegressor("(1 | row)").fit(table, Y)  # more than Poisson has
