@@ -48,7 +48,7 @@ class BaseMixedRegressor(LinearPredictions, LinearAttributes, SummedEstimator[Li
     def loo_predict(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         sample_weight: Any = None,
         *,
         groups: Any = None,
@@ -60,10 +60,10 @@ class BaseMixedRegressor(LinearPredictions, LinearAttributes, SummedEstimator[Li
         ----------
         X : array-like or data frame of shape (n_samples, n_features)
             The training data, with the rows in any order; the model does not keep them.
-        y : array-like of shape (n_samples,)
-            Their response.
+        y : array-like of shape (n_samples,), default=None
+            Their response; a model fitted from a formula reads it from X if it is None.
         sample_weight : array-like of shape (n_samples,), default=None
-            Their weights, all positive.
+            Their weights, all positive; read from X as y is.
         groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
             Their group labels, if `fit` was given `groups`.
         leave_out : str or None, default=None
@@ -103,7 +103,8 @@ class BaseMixedRegressor(LinearPredictions, LinearAttributes, SummedEstimator[Li
         array([251.8, 261.6, 271.4])
         """
         fitted = self._state()
-        rows = self._rows_of_fit(fitted, X, y, sample_weight, groups)
+        given = self._with_response(X, y, sample_weight, groups)
+        rows = self._rows_of_fit(fitted, *given)
         if leave_out is None:
             return leave_rows_out(fitted.fit, rows)
         if leave_out not in fitted.n_groups:

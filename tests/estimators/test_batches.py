@@ -82,7 +82,9 @@ def test_settings_of_the_search_may_change_between_batches():
 def test_changed_columns_are_refused(method):
     model = MixedLinearRegressor("(1 | Subject)").fit(SLEEP, REACTION)
     model.set_params(random="(1 + Days | Subject)")
-    with pytest.raises(ValueError, match=r"parameters \['random'\], which .* have changed since fit"):
+    with pytest.raises(
+        ValueError, match=r"parameters \['random'\], which .* have changed since fit"
+    ):
         getattr(model, method)(SLEEP, REACTION)
 
 

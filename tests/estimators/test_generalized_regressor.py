@@ -176,7 +176,9 @@ def test_a_column_in_the_place_of_its_name_is_named_by_its_kind(kind):
     with pytest.raises(InvalidParameterError, match=match) as said:
         MixedGeneralizedRegressor("(1 | shop)", exposure=hours).fit(X, Y)
     assert len(str(said.value)) < 250
-    with pytest.raises(ValueError, match=r"exposure contains a (Series|ndarray) of shape \(400,\);"):
+    with pytest.raises(
+        ValueError, match=r"exposure contains a (Series|ndarray) of shape \(400,\);"
+    ):
         glmer("y ~ x + (1 | shop)", X.assign(y=Y), family="poisson", exposure=hours)
     with pytest.raises(InvalidParameterError, match="Got a DataFrame of shape"):
         MixedGeneralizedRegressor(X).fit(X, Y)

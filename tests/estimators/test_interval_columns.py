@@ -76,7 +76,7 @@ def test_what_an_interval_does_not_go_with(kind):
         model.predict(X, interval=0.9, return_std=True)
     with pytest.raises(ValueError, match="random='none' cannot be combined with interval"):
         model.predict(X, interval=0.9, random="none")
-    with pytest.raises(ValueError, match="use interval=0.9"):
+    with pytest.raises(ValueError, match=r"use interval=0\.9"):
         model.predict(X, interval=90)
 
 
@@ -98,7 +98,7 @@ def test_a_learner_adds_all_effects_in_its_interval():
 def test_levels_that_are_no_probabilities(kind, level):
     model, y = RESPONSES[kind]
     model = clone(model).fit(X, y)
-    with pytest.raises((ValueError, TypeError), match="interval=.* is not a probability"):
+    with pytest.raises((ValueError, TypeError), match=r"interval=.* is not a probability"):
         model.predict(X, interval=level)
 
 

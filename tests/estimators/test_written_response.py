@@ -201,6 +201,15 @@ def test_weights_of_a_linear_model_are_read_too():
         residuals(by_array, data)
 
 
+def test_rows_and_groups_are_left_out_of_the_data_frame_alone():
+    data = load_sleepstudy().assign(w=lambda table: 1.0 + table["Days"] % 3)
+    model = lmer("Reaction ~ Days + (Days | Subject)", data, weights="w")
+    for leave_out in (None, "Subject"):
+        found = model.loo_predict(data, leave_out=leave_out)
+        known = model.loo_predict(data, data["Reaction"], data["w"], leave_out=leave_out)
+        np.testing.assert_array_equal(found, known)
+
+
 def test_incomplete_rows_are_left_out_or_nan():
     data = load_sleepstudy()
     data["spare"] = np.nan  # no column of the formula
