@@ -5,7 +5,7 @@ Every entry asks here: tables, arrays, formulas, labels, responses, weights, par
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from numbers import Real
 from typing import Any, Literal
@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from skmixed.core.linalg import BoolArray
 from skmixed.design.wording import list_rows
 
 # "categories" are those of a categorical type; "others" are objects of other or of several types.
@@ -151,6 +152,16 @@ def find_missing(column: pd.Series[Any]) -> NDArray[np.bool_] | None:
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iub":
         return None
     return np.asarray(pd.isna(column.array))
+
+
+def complete_rows(columns: Iterable[pd.Series[Any]], n_rows: int) -> BoolArray:
+    """Tell which rows have no missing value in some columns, (n_rows,)."""
+    complete = np.ones(n_rows, dtype=bool)
+    for column in columns:
+        missing = find_missing(column)
+        if missing is not None:
+            complete &= ~missing
+    return complete
 
 
 def is_categorical(values: Any) -> bool:

@@ -8,6 +8,8 @@ from typing import Any
 
 from sklearn.utils._param_validation import StrOptions
 
+from skmixed.design.grammar.tokens import quoted
+
 _RESEMBLANCE = 0.7  # of two words, in difflib's measure, where one is a slip for the other
 _LEARNERS = ("regressor", "classifier")
 
@@ -32,7 +34,7 @@ def _formula_of(value: Any) -> str:
     """Return the formula of columns that are listed."""
     if not _is_list_of_text(value):
         return ""
-    return f" It is a formula: fixed={' + '.join(map(_quoted, value))!r}"
+    return f" It is a formula: fixed={' + '.join(map(quoted, value))!r}"
 
 
 def _terms_of(value: Any) -> str:
@@ -51,13 +53,8 @@ def _is_list_of_text(value: Any) -> bool:
 def _bar(text: str) -> str:
     """Return a random term, made of the name of a grouping column if it has no bar."""
     if "|" not in text:
-        return f"(1 | {_quoted(text)})"
+        return f"(1 | {quoted(text)})"
     return text if "(" in text else f"({text})"
-
-
-def _quoted(name: str) -> str:
-    """Return the name of a column as a formula has it."""
-    return name if name.isidentifier() else f"`{name}`"
 
 
 def _alike(word: str, options: Sequence[str]) -> str | None:

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
-import numpy as np
-
 from skmixed.core.linalg import FloatArray
 from skmixed.estimators.generalized_regressor import FamilyName, MixedGeneralizedRegressor
 from skmixed.estimators.linear import MixedLinearRegressor
@@ -23,6 +21,7 @@ from skmixed.estimators.reading._r_arguments import (
     check_call,
     family_of_r,
 )
+from skmixed.estimators.reading._written_response import proportions
 
 Fitted = TypeVar("Fitted", bound=MixedEstimator[Any])
 
@@ -73,8 +72,7 @@ def _events(read: FormulaRows, family: str) -> tuple[FloatArray, FloatArray | No
         return response, read.weights
     total = counts.sum(axis=1)
     weights = total if read.weights is None else total * read.weights
-    share = np.divide(counts[:, 0], total, out=np.zeros(len(total)), where=total > 0.0)
-    return share, weights
+    return proportions(counts[:, 0], total), weights
 
 
 def lmer(

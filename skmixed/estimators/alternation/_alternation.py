@@ -31,6 +31,8 @@ from skmixed.estimators.reading._input_table import InputTable, pick_rows
 
 Folds = Sequence[IntArray]
 _MOST_COPIES = 10  # of a row on average: more room than this is not taken for weights
+# Beginnings of the errors of numpy, and of pandas by the type that it has for text.
+_REFUSALS_OF_TEXT = ("could not convert string", "cannot cast str", "cannot cast object")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,10 +131,6 @@ def refuse_words(learner: Any, table: InputTable, places: Sequence[int] | None =
             f"X.astype({{{words[0]!r}: 'category'}}), and take HistGradientBoosting{kind}("
             "categorical_features='from_dtype')"
         )
-
-
-# Beginnings of the errors of numpy, and of pandas by the type that it has for text.
-_REFUSALS_OF_TEXT = ("could not convert string", "cannot cast str", "cannot cast object")
 
 
 def are_numbers_of_rows(weights: FloatArray) -> bool:

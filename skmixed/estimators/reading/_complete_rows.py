@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from skmixed.core.linalg import BoolArray, FloatArray
-from skmixed.design.values import find_missing
+from skmixed.design.values import complete_rows
 from skmixed.estimators._estimator import check_choice
 from skmixed.estimators.reading._chosen_effects import ChosenEffects
 from skmixed.estimators.reading._input_table import InputTable, pick_rows, read_groups
@@ -119,9 +119,5 @@ def _needed(fitted: Any, table: InputTable, random: str | Sequence[str]) -> set[
 
 def _complete(table: InputTable, names: set[str]) -> BoolArray:
     """Tell which rows have no missing value in some columns, those of X among them, (n,)."""
-    complete = np.ones(table.n_rows, dtype=bool)
-    for name in names.intersection(table.names):
-        missing = find_missing(pd.Series(table.pandas[name]))
-        if missing is not None:
-            complete &= ~missing
-    return complete
+    columns = (pd.Series(table.pandas[name]) for name in names.intersection(table.names))
+    return complete_rows(columns, table.n_rows)

@@ -38,8 +38,6 @@ DECIDED_FOR_GLMER = {
     **{name: DECIDED[name] for name in ("random", "fixed", "groups", "sample_weight")},
     "nAGQ": "write quadrature=...",
 }
-
-
 DECIDED_FOR_NLMER = {
     **{name: _SPELLED_IN_R[name] for name in ("control", "subset")},
     **{name: DECIDED[name] for name in ("random", "groups", "sample_weight", "weighting")},
@@ -47,6 +45,8 @@ DECIDED_FOR_NLMER = {
     "inputs": "write the columns between the brackets of the curve",
     "nAGQ": "the Laplace approximation, one node, is always used",
 }
+
+_FAMILIES_OF_R = {"gamma": "gamma", "nbinom2": "negative_binomial", "gaussian": "gaussian"}
 
 
 def check_call(
@@ -62,9 +62,6 @@ def check_call(
     for name, instead in decided.items():
         if name in params:
             raise TypeError(f"{caller} does not accept {name!r}: {instead}")
-
-
-_FAMILIES_OF_R = {"gamma": "gamma", "nbinom2": "negative_binomial", "gaussian": "gaussian"}
 
 
 def family_of_r(family: Any, link: Any) -> tuple[Any, Any]:

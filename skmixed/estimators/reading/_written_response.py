@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from skmixed.core.linalg import BoolArray, FloatArray
+from skmixed.core.linalg import FloatArray
 from skmixed.design.formula import evaluate_expression
 from skmixed.design.grammar.expressions import variables
 from skmixed.design.grammar.permitted import check_context
 from skmixed.design.records import stored
-from skmixed.design.values import find_missing
+from skmixed.design.values import complete_rows
 from skmixed.estimators.reading._input_table import InputTable
 
 
@@ -81,7 +80,7 @@ class WrittenResponse:
             return rows.numbers(first, has_outcomes=self.kind == "outcomes")
         hits = rows.numbers(first)
         total = hits + rows.numbers(self.parts[1])
-        return np.divide(hits, total, out=np.where(np.isnan(total), np.nan, 0.0), where=total > 0.0)
+        return proportions(hits, total)
 
     def tells_weights(self, X: Any) -> bool:
         """Tell whether X has all columns from which weights are computed."""
@@ -136,7 +135,7 @@ class _NamedRows:
         """Evaluate an expression, (n,), NaN in rows with missing values."""
         names = list(variables(expression, self.table.names))
         table = self.table.pandas_of(names)[names]
-        complete = _complete(table)
+        complete = complete_rows((table[name] for name in table), len(table))
         found = np.full(len(table), np.nan)
         if complete.any():
             found[complete] = evaluate_expression(
@@ -149,10 +148,7 @@ class _NamedRows:
         return found
 
 
-def _complete(table: pd.DataFrame) -> BoolArray:
-    complete = np.ones(len(table), dtype=bool)
-    for name in table:
-        missing = find_missing(table[name])
-        if missing is not None:
-            complete &= ~np.asarray(missing)
-    return complete
+def proportions(successes: FloatArray, trials: FloatArray) -> FloatArray:
+    """Return successes over trials, (n,): 0 of no trials, NaN where these are missing."""
+    found = np.where(np.isnan(trials), np.nan, 0.0)
+    return np.divide(successes, trials, out=found, where=trials > 0.0)
